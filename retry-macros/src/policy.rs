@@ -145,7 +145,8 @@ impl Policy {
             "single_use_workers" | "at_most_once" => given.flag()?,
             "redact" => {
                 self.redact = given.parameters(function)?;
-                return Ok(Known::Constant);
+                let names = &self.redact;
+                Checked::new(Known::Constant, quote!(&[#(#names),*]))
             }
             "version" => {
                 let version = given.text("2")?;

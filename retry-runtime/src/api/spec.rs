@@ -67,6 +67,8 @@ pub struct FunctionSpec {
     pub version: Option<&'static str>,
     /// The directory of the cache of single calls.
     pub cache: Option<&'static str>,
+    /// The names of the parameters whose values are not shown.
+    pub redacted: &'static [&'static str],
     /// The options that the attribute gives.
     written: Written,
 }
@@ -200,6 +202,7 @@ setters! {
     concurrency: usize => concurrency = concurrency;
     version: &'static str => version = Some(version);
     cache: &'static str => cache = Some(cache);
+    redact: &'static [&'static str] => redacted = redact;
 }
 
 impl FunctionSpec {
@@ -222,6 +225,15 @@ impl FunctionSpec {
     /// Returns the name of the parameter at a position.
     pub(crate) fn parameter(&self, position: usize) -> &'static str {
         self.parameters.get(position).copied().unwrap_or("_")
+    }
+
+    /// Returns why the argument at a position cannot be encoded or decoded. The reason comes from the code of its
+    /// type, which often quotes the value, so that of an argument that is not shown is left out.
+    pub(crate) fn reason(&self, position: usize, reason: String) -> String {
+        match self.redacted.contains(&self.parameter(position)) {
+            true => "‹redacted›".to_owned(),
+            false => reason,
+        }
     }
 
     #[allow(missing_docs)]
@@ -256,6 +268,7 @@ impl FunctionSpec {
             written: Written(0),
             version: None,
             cache: None,
+            redacted: &[],
         }
     }
 

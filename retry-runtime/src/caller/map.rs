@@ -639,15 +639,16 @@ pub(crate) fn refuse(
     error: ArgumentError,
     limit: usize,
 ) -> Rejected {
-    let parameter = registration.spec.parameter(parameter);
+    let spec = registration.spec;
+    let name = spec.parameter(parameter).into();
     match error.0 {
         CodecError::TooLarge(_) => Rejected::TooLarge {
-            parameter: parameter.into(),
+            parameter: name,
             limit,
         },
         CodecError::Invalid(reason) => Rejected::NotEncodable {
-            parameter: parameter.into(),
-            reason: reason.into(),
+            parameter: name,
+            reason: spec.reason(parameter, reason).into(),
         },
     }
 }

@@ -225,7 +225,8 @@ impl Invocation {
         match decoded {
             Ok(arguments) => Some(arguments),
             Err((position, error)) => {
-                let answer = format!("{}\n{error}", spec.parameter(position));
+                let reason = spec.reason(position, error.to_string());
+                let answer = format!("{}\n{reason}", spec.parameter(position));
                 self.explain(Kind::NotDecodable, &answer);
                 None
             }

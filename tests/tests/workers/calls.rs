@@ -123,6 +123,32 @@ fn takes_sand(sand: NeverEncodes) -> u32 {
     0
 }
 
+#[function(redact = "secret")]
+fn takes_secret_sand(secret: NeverEncodes) {
+    let _ = secret;
+}
+
+/// A text that a worker refuses, and quotes.
+#[derive(Debug, Serialize)]
+struct NeverDecodes(&'static str);
+
+impl<'de> Deserialize<'de> for NeverDecodes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Err(serde::de::Error::custom(format!("{text} is no token")))
+    }
+}
+
+#[function]
+fn takes_token(token: NeverDecodes) {
+    let _ = token;
+}
+
+#[function(redact = "token")]
+fn takes_secret_token(token: NeverDecodes) {
+    let _ = token;
+}
+
 #[function]
 fn gives_sand() -> NeverEncodes {
     NeverEncodes
@@ -297,6 +323,29 @@ fn a_value_that_cannot_be_encoded_is_refused_by_name() {
                 }
                 other => panic!("{other:?}"),
             }
+        }
+    });
+}
+
+/// The texts of errors of a type often quote the value.
+#[retry_runtime::test]
+fn the_reason_against_a_redacted_argument_is_not_shown() {
+    fixture(LIMIT, serves, || {
+        let shown = takes_token.remote(NeverDecodes("abc")).wait();
+        let secret = takes_secret_token.remote(NeverDecodes("abc")).wait();
+        for (result, expected) in [(shown, "abc is no token"), (secret, "‹redacted›")] {
+            match result {
+                Err(CallError::Rejected(Rejected::NotDecodable { parameter, reason }, _)) => {
+                    assert_eq!((&*parameter, &*reason), ("token", expected));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        match takes_secret_sand.remote(NeverEncodes).wait() {
+            Err(CallError::Rejected(Rejected::NotEncodable { parameter, reason }, _)) => {
+                assert_eq!((&*parameter, &*reason), ("secret", "‹redacted›"));
+            }
+            other => panic!("{other:?}"),
         }
     });
 }
