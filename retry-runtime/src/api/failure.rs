@@ -712,7 +712,8 @@ pub enum Rejected {
         /// The source locations of both.
         places: Box<str>,
     },
-    /// A setting in the environment is invalid: its name, and what it has to be.
+    /// A setting in the environment is invalid: its name, and what it has to be. Or a file that the program was told
+    /// to write cannot be written: its name, and the reason.
     Configuration(Box<str>),
     /// The checkpoint of a map, or the cache of a function, cannot be used: the file or directory, and the
     /// reason.

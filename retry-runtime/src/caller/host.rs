@@ -28,6 +28,7 @@ use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
 use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
 use crate::observe::feed::Feed;
+use crate::observe::files::Unwritable;
 #[cfg(feature = "report")]
 use crate::observe::report;
 use crate::observe::{trace, writer};
@@ -196,6 +197,19 @@ fn start_with_processes(config: Config) -> io::Result<Arc<LocalEngine>> {
     )
 }
 
+/// Returns why calls are refused if their engine did not start, for this reason unless it is that of a setting.
+fn refusal(error: &io::Error, other: fn(Box<str>) -> Rejected) -> Rejected {
+    let is_setting = error
+        .get_ref()
+        .is_some_and(|error| error.is::<Unwritable>());
+    let refuse = if is_setting {
+        Rejected::Configuration
+    } else {
+        other
+    };
+    refuse(error.to_string().into())
+}
+
 /// The scheduler of the calls of this process: the local engine, the parent of this worker, or the fleet.
 #[derive(Clone)]
 pub(crate) enum Host {
@@ -233,14 +247,14 @@ impl Host {
         }
         match global() {
             Ok(engine) => Self::Here(Arc::clone(engine)),
-            Err(error) => Self::Nowhere(Rejected::NoResources(error.to_string().into())),
+            Err(error) => Self::Nowhere(refusal(&error, Rejected::NoResources)),
         }
     }
 
     fn connect(fleet: io::Result<Arc<Fleet>>) -> Self {
         match fleet {
             Ok(fleet) => Self::Fleet(fleet),
-            Err(error) => Self::Nowhere(Rejected::Engine(error.to_string().into())),
+            Err(error) => Self::Nowhere(refusal(&error, Rejected::Engine)),
         }
     }
 

@@ -36,6 +36,18 @@ pub(crate) struct File {
     path: PathBuf,
 }
 
+/// The reason for which a file of a run cannot be written, with its name.
+#[derive(Debug)]
+pub(crate) struct Unwritable(String);
+
+impl fmt::Display for Unwritable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unwritable {}
+
 impl File {
     #[cfg(test)]
     pub(super) fn of(kind: Kind, path: &str) -> Self {
@@ -71,7 +83,7 @@ impl fmt::Display for File {
 ///
 /// # Errors
 ///
-/// If `start` fails. The error names the file.
+/// If `start` fails. The error is an [`Unwritable`], which names the file.
 pub(super) fn shared(
     kind: Kind,
     path: &Path,
@@ -86,7 +98,7 @@ pub(super) fn shared(
     }
     let feed = start().map_err(|error| {
         let text = format!("the {file} cannot be written: {error}");
-        io::Error::new(error.kind(), text)
+        io::Error::new(error.kind(), Unwritable(text))
     })?;
     if feeds.is_empty() {
         sys::at_exit(flush_at_exit);
