@@ -48,9 +48,13 @@ impl<P: Parts> Scheduler<P> {
             let claimed = inflight.ticket <= report.claimed;
             let start = worker.bound(&inflight, at_once, inflight.sent);
             let expired = inflight.stop.and_then(|stop| stop.expired);
-            if claimed && expired.is_none() {
+            if claimed {
                 let statistics = &mut self.functions[function.0].statistics;
-                statistics.busy += now.saturating_duration_since(start);
+                statistics.note_time(now);
+                // That of a worker that was killed at the timeout was counted then.
+                if expired.is_none() || inflight.call.is_some() {
+                    statistics.busy += now.saturating_duration_since(start);
+                }
             }
             let Some(call) = inflight.call else { continue };
             let put_off = !claimed && self.unbegin_deadline(call);

@@ -178,7 +178,25 @@ fn the_time_of_an_attempt_that_crashes_counts() {
     world.begin(worker);
     world.advance(SECOND);
     world.exit(worker, SIGSEGV);
-    assert_eq!(world.scheduler.statistics()["f"].busy, SECOND);
+    let statistics = &world.scheduler.statistics()["f"];
+    let (begun, ended) = statistics.period.unwrap();
+    assert_eq!((statistics.busy, ended - begun), (SECOND, SECOND));
+}
+
+/// The signal that asks it to end kills it.
+#[test]
+fn the_time_of_an_attempt_counts_whose_worker_dies_after_the_timeout() {
+    let mut world = World::with_grace(2 * SECOND);
+    world.submit(with_timeout(SECOND), [1]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.advance(SECOND);
+    world.advance(SECOND);
+    assert!(world.workers[&worker].terminated && !world.workers[&worker].killed);
+    world.exit(worker, KILLED);
+    assert!(matches!(world.failure(1), Failure::TimedOut(_)));
+    assert_eq!(world.scheduler.statistics()["f"].busy, 2 * SECOND);
 }
 
 /// All three have run for too long, but only one of them has kept the others from ending.
