@@ -44,20 +44,25 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Returns how many calls are executing, and how many are not. A worker is sent more calls than
-    /// it executes; prefetched ones do not count as executing.
+    /// it executes; prefetched ones do not count as executing. Cancelled ones do not count, although a worker may
+    /// have them for a moment.
     pub(crate) fn pending(&self) -> (usize, usize) {
-        let all: usize = (self.calls.iter())
-            .map(|(_, call)| call.payload.count() as usize)
+        let all = self.calls.iter().map(|(_, call)| call);
+        let waiting: usize = all
+            .filter(|call| !matches!(call.state, CallState::Sent { .. }))
+            .map(|call| call.payload.count() as usize)
             .sum();
-        let executing: usize = (self.workers.iter())
-            .map(|(_, worker)| {
-                let sent = worker.outstanding.iter();
-                let wanted = sent.filter(|inflight| inflight.call.is_some());
-                let wanted: usize = wanted.map(|inflight| inflight.count as usize).sum();
-                wanted.min(self.functions[worker.function.0].policy.at_once)
-            })
-            .sum();
-        (executing, all.saturating_sub(executing))
+        let (mut sent, mut executing) = (0, 0);
+        for (_, worker) in self.workers.iter() {
+            let wanted = worker
+                .outstanding
+                .iter()
+                .filter(|inflight| inflight.call.is_some() && inflight.withdrawn.is_none());
+            let wanted: usize = wanted.map(|inflight| inflight.count as usize).sum();
+            sent += wanted;
+            executing += wanted.min(self.functions[worker.function.0].policy.at_once);
+        }
+        (executing, waiting + sent - executing)
     }
 
     /// Returns the calls that the shutdown gave up, with their functions.

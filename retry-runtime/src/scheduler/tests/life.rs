@@ -582,6 +582,18 @@ fn prefetched_is_not_executing_and_cancelled_is_not_failed() {
     assert_eq!(world.scheduler.pending(), (0, 0));
 }
 
+#[test]
+fn cancelled_calls_that_a_worker_still_has_are_not_pending() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), 0..6);
+    let worker = world.first();
+    world.ready(worker);
+    assert!(world.begin(worker).is_some());
+    world.scheduler.cancel_where(|_| true, Cancelled::ByCaller);
+    assert!(world.scheduler.read()[0].counts.finished < 6);
+    assert_eq!(world.scheduler.pending(), (0, 0));
+}
+
 /// The outer function passes the error of the nested call on, or panics because of it.
 #[test]
 fn a_call_that_fails_since_a_nested_one_is_cancelled_is_cancelled() {
