@@ -113,6 +113,10 @@ pub(crate) fn render<'a>(
             let _ = writeln!(text, "{:WORDS$} {line}", "");
         }
     }
+    if title == "Summary" {
+        let seconds = elapsed.as_secs_f64();
+        let _ = writeln!(text, "{title:>WORDS$} [{seconds:>8.3}s] no calls");
+    }
     let groups = failures.groups.sorted();
     for (place, group) in groups.iter().take(GROUPS).enumerate() {
         let title = if place == 0 { "Failures" } else { "" };
@@ -353,6 +357,22 @@ mod tests {
              3 × SIGSEGV, first resize[812]: SIGSEGV (invalid memory reference)
        Trace trace.json
       Events logs/run.jsonl
+         Run 1NE2J9ZK4PQXG
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_summary_without_calls_says_so() {
+        let idle = Totals {
+            name: "app::resize",
+            ..Totals::default()
+        };
+        let elapsed = Duration::from_millis(1_850);
+        let text = render("1NE2J9ZK4PQXG", elapsed, &[idle], &Failures::default(), []);
+        let expected = "\
+────────────
+     Summary [   1.850s] no calls
          Run 1NE2J9ZK4PQXG
 ";
         assert_eq!(text, expected);
