@@ -255,6 +255,13 @@ mod tests {
     }
 
     #[test]
+    fn a_run_without_calls_has_no_rate() {
+        let page = page::render(&Aggregate::default(), State::Ended, Some(""));
+        assert!(page.contains("No call has ended."), "{page}");
+        assert!(!page.contains("per second"), "{page}");
+    }
+
+    #[test]
     fn texts_are_escaped() {
         let mut run = Run::new();
         run.input(100, 1);

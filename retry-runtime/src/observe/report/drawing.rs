@@ -185,8 +185,17 @@ pub(super) fn rate(run: &Aggregate) -> Markup {
         .iter()
         .map(|counts| counts.succeeded + counts.failed)
         .max();
-    let most = most.unwrap_or_default().max(1);
+    let most = most.unwrap_or_default();
     let peak = per_second(most, rate.width());
+    let most = most.max(1);
+    if rate.buckets().is_empty() {
+        return html! {
+            section #rate {
+                h2 { "Calls ended over time" }
+                p { "No call has ended." }
+            }
+        };
+    }
     html! {
         section #rate {
             h2 { "Calls ended over time" }
