@@ -20,6 +20,8 @@ const BATCH: usize = 4096;
 /// [`Event::run`] tells them apart. Lines that were not written to their end, because the program was killed or
 /// the disk was full, and lines about kinds of events that this release does not know, are skipped.
 ///
+/// At the end of the file the iterator returns `None`. If it is asked again, it goes on with what was written since.
+///
 /// ```
 /// # fn main() -> std::io::Result<()> {
 /// # let path = std::env::temp_dir().join(format!("log-{}.jsonl", std::process::id()));
@@ -42,8 +44,10 @@ pub struct Log {
     file: BufReader<File>,
     /// The number of the last line that was read, counted from 1.
     number: u64,
-    /// The rest of the line that is being read.
+    /// The rest of the events of the line that was read.
     rest: Option<RecordEvents>,
+    /// The beginning of a line that is being written.
+    begun: Vec<u8>,
 }
 
 impl Log {
@@ -58,18 +62,19 @@ impl Log {
             file: BufReader::new(File::open(path)?),
             number: 0,
             rest: None,
+            begun: Vec::new(),
         })
     }
 
     /// Returns the next line that was written to its end.
     fn next_record(&mut self) -> Option<io::Result<Record>> {
         loop {
-            let mut line = Vec::new();
-            match self.file.read_until(b'\n', &mut line) {
-                Ok(_) if line.last() == Some(&b'\n') => {}
+            match self.file.read_until(b'\n', &mut self.begun) {
+                Ok(_) if self.begun.last() == Some(&b'\n') => {}
                 Ok(_) => return None,
                 Err(error) => return Some(Err(error)),
             }
+            let line = std::mem::take(&mut self.begun);
             self.number += 1;
             if line.trim_ascii().is_empty() {
                 continue;

@@ -192,6 +192,19 @@ fn a_line_that_was_cut_off_spoils_no_other() {
 }
 
 #[test]
+fn a_log_that_is_still_written_can_be_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.jsonl");
+    let line = r#"{"v":1,"run":"1NE2J9ZK4PQXG","host":"a","time":1,"elapsed":0,"event":"queued","call":7}"#;
+    let (begun, rest) = line.split_at(40);
+    std::fs::write(&path, format!("{line}\n{begun}")).unwrap();
+    let mut log = Log::open(&path).unwrap();
+    assert_eq!(log.by_ref().map(Result::unwrap).count(), 1);
+    std::fs::write(&path, format!("{line}\n{begun}{rest}\n")).unwrap();
+    assert_eq!(log.by_ref().map(Result::unwrap).count(), 1);
+}
+
+#[test]
 fn kinds_of_events_from_a_later_release_are_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run.jsonl");
