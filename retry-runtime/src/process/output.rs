@@ -17,7 +17,7 @@ const TAIL_LINES: usize = 20;
 /// The number of bytes kept of each such line; of a longer one, the beginning and the end.
 const TAIL_WIDTH: usize = 400;
 
-/// The maximum length of a line in bytes. A longer line is passed on in pieces.
+/// The maximum length of a line in bytes, without its newline. A longer line is passed on in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 
 /// The maximum number of calls whose output positions are kept. A pipe holds no more bytes than this, unless
@@ -190,12 +190,17 @@ impl<R: AsFd> Output<R> {
     fn pass(&mut self, length: usize, lines: Lines, mut take: impl FnMut(&[u8])) {
         let mut passed = 0;
         for line in self.pending[..length].split_inclusive(|byte| *byte == b'\n') {
-            for piece in line.chunks(LONGEST_LINE) {
-                let whole = piece.len() == LONGEST_LINE || piece.ends_with(b"\n");
-                if whole || lines == Lines::All {
+            let mut rest = line;
+            while !rest.is_empty() {
+                let text = rest.strip_suffix(b"\n").unwrap_or(rest);
+                let is_long = text.len() > LONGEST_LINE;
+                let (piece, more) = rest.split_at(if is_long { LONGEST_LINE } else { rest.len() });
+                // A line of the maximum length is not whole yet: its newline may follow.
+                if is_long || piece.ends_with(b"\n") || lines == Lines::All {
                     take(piece);
                     passed += piece.len();
                 }
+                rest = more;
             }
         }
         self.pending.drain(..passed);
@@ -352,5 +357,23 @@ mod tests {
             pieces.push(line.len())
         });
         assert_eq!((pieces, output.pending.len()), (vec![LONGEST_LINE], 5));
+    }
+
+    #[test]
+    fn a_line_of_the_maximum_length_is_one_line() {
+        let mut output = output(&[b'x'; LONGEST_LINE]);
+        let pass = |output: &mut Output<OwnedFd>, lines| {
+            let mut pieces = Vec::new();
+            let length = output.pending.len();
+            output.pass(length, lines, |line| pieces.push(line.len()));
+            pieces
+        };
+        assert!(pass(&mut output, Lines::Whole).is_empty());
+        output.pending.extend(b"\ny\n");
+        assert_eq!(pass(&mut output, Lines::Whole), [LONGEST_LINE + 1, 2]);
+
+        output.pending = vec![b'x'; 2 * LONGEST_LINE];
+        assert_eq!(pass(&mut output, Lines::Whole), [LONGEST_LINE]);
+        assert_eq!(pass(&mut output, Lines::All), [LONGEST_LINE]);
     }
 }
