@@ -36,6 +36,8 @@ pub(super) enum PartKind {
     /// The tag of an optional value: present or absent.
     Option = 0x03a9_5bd1,
     Variant = 0x97f6_c02b,
+    /// An element of a sequence or a map that has no parts, such as `()`.
+    Empty = 0x7f4a_1d85,
 }
 
 /// The kinds of the parts so far, in their order, and the names of those that are fields, in any order.
@@ -87,8 +89,14 @@ impl Shape {
 
     /// Adds the shape that preceded an element of a sequence. The element itself started with an empty shape,
     /// so that its shape is a constant where the element is inlined.
+    ///
+    /// An element without parts has no bytes either. It counts nevertheless: otherwise a sequence of such elements
+    /// would arrive with the length that its type has announced, instead of the length that it has.
     #[inline]
     pub(super) fn add_element(&mut self, before: Self) {
+        if self.parts == 0 {
+            self.parts = PartKind::Empty as u32;
+        }
         self.parts = self.parts.wrapping_add(before.parts);
         self.names = self.names.wrapping_add(before.names);
     }

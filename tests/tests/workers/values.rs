@@ -742,6 +742,26 @@ impl<'de> Deserialize<'de> for Miscounted {
     }
 }
 
+/// Writes more or fewer elements than announced, none of which takes up a byte.
+#[derive(Clone, Debug, PartialEq)]
+struct MiscountedUnits(usize);
+
+impl Serialize for MiscountedUnits {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut sequence = to.serialize_seq(Some(3))?;
+        for _ in 0..self.0 {
+            sequence.serialize_element(&())?;
+        }
+        sequence.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for MiscountedUnits {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Vec::<()>::deserialize(from).map(|units| Self(units.len()))
+    }
+}
+
 /// Does not announce the number of elements.
 #[derive(Clone, Debug, PartialEq)]
 struct Uncounted(Vec<u8>);
@@ -811,6 +831,7 @@ echoes! {
     echo_not_read: NotRead;
     echo_written_as_text: WrittenAsText;
     echo_miscounted: (Miscounted, Vec<u8>);
+    echo_miscounted_units: MiscountedUnits;
     echo_uncounted: Uncounted;
     echo_swapped: Vec<Swapped>;
 }
@@ -837,6 +858,10 @@ fn types_whose_halves_differ_are_refused() {
         refused!(echo_written_as_text: value.clone() => "values::WrittenAsText`");
         let value = (Miscounted(vec![0; 8]), vec![]);
         refused!(echo_miscounted: (Miscounted(vec![]), vec![]), value.clone() => "Miscounted");
+        for units in [0, 2, 4] {
+            let value = MiscountedUnits(units);
+            refused!(echo_miscounted_units: MiscountedUnits(3), value.clone() => "MiscountedUnits");
+        }
         refused!(echo_uncounted: Uncounted(vec![1]) => "sequence", "Json");
         let value = User {
             id: "1".to_owned(),
