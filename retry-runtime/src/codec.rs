@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use crate::sys;
 use buffers::BufferPool;
 use digest::digest;
-use failure::ValueError;
+use failure::{Omissible, ValueError};
 use staging::Find;
 
 /// A type whose values can be sent between processes: `Serialize`, `Deserialize`, and owned.
@@ -133,12 +133,13 @@ fn encode_as<T: Wire, S: Serialize + ?Sized>(
     {
         return Err(failure.of::<T>());
     }
-    if encoder.is_doubtful() {
+    let omissible = encoder.omissible();
+    if omissible != Omissible::default() {
         if stages && staging::has_staged() {
             // Here nothing can be decoded that lies apart from its message.
             return encode_as::<T, S>(value, &mut Vec::new(), limit, Contents::InMessage);
         }
-        check_whole::<T, S>(value, &out[start..])?;
+        check_whole::<T, S>(value, &out[start..], omissible)?;
     }
     Ok(())
 }
@@ -332,11 +333,12 @@ fn ends_early<T>() -> CodecError {
     ValueError::ends_early().of::<T>()
 }
 
-/// Decodes a value of which serde may have omitted a part, and compares it with the original.
+/// Decodes a value of which serde may have omitted these parts, and compares it with the original.
 #[cold]
 fn check_whole<T: Wire, S: Serialize + ?Sized>(
     value: &S,
     encoded: &[u8],
+    omissible: Omissible,
 ) -> Result<(), CodecError> {
     let decoded: T = decode_all(encoded)?;
     let is_whole = digest(value, false)
@@ -345,7 +347,7 @@ fn check_whole<T: Wire, S: Serialize + ?Sized>(
     if is_whole {
         Ok(())
     } else {
-        Err(ValueError::scoped().of::<T>())
+        Err(ValueError::omitted(omissible).of::<T>())
     }
 }
 

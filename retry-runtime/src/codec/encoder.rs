@@ -10,6 +10,7 @@
 //! It adds two things to the crate's format: the tag of a variant includes a code of its name, and the
 //! [shape](super::shape) of the value may follow it.
 
+use std::any::type_name;
 use std::mem::take;
 
 use serde::ser::{
@@ -17,7 +18,7 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::failure::ValueError;
+use super::failure::{Omissible, ValueError};
 use super::handle;
 use super::primitive::{self, Numbers};
 use super::shape::{self, PartKind, Shape};
@@ -30,8 +31,7 @@ pub(super) struct Encoder<'a> {
     /// Levels of nesting that are left.
     depth: u16,
     shape: Shape,
-    /// Set if serde may have omitted a part of the value.
-    doubtful: bool,
+    omissible: Omissible,
     /// Set if large numbers may be staged, and if text and bytes may be.
     stages: bool,
     stages_blobs: bool,
@@ -45,7 +45,7 @@ impl<'a> Encoder<'a> {
             limit,
             depth: MAX_NESTING,
             shape: Shape::default(),
-            doubtful: false,
+            omissible: Omissible::default(),
             stages: false,
             stages_blobs: false,
         }
@@ -63,10 +63,10 @@ impl<'a> Encoder<'a> {
         self.put(&self.shape.to_bytes())
     }
 
-    /// Returns whether serde may have omitted a part of what was encoded.
+    /// Returns the parts that serde may have omitted from what was encoded.
     #[inline]
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful
+    pub(super) fn omissible(&self) -> Omissible {
+        self.omissible
     }
 
     #[inline]
@@ -230,6 +230,11 @@ impl Serializer for &mut Encoder<'_> {
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), ValueError> {
         self.enter()?;
+        // This may be a `Weak`, which serde writes as an `Option` of this type and reads as one without a value.
+        let name = type_name::<T>();
+        if name.starts_with("alloc::rc::Rc<") || name.starts_with("alloc::sync::Arc<") {
+            self.omissible.weak = true;
+        }
         self.put_part(PartKind::Option, &[1])?;
         self.inner(value)
     }
@@ -402,8 +407,8 @@ impl SerializeTuple for &mut Encoder<'_> {
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         // This may be the address of a `SocketAddrV6`, which serde writes without its scope and flow.
-        if std::any::type_name::<T>() == "&core::net::ip_addr::Ipv6Addr" {
-            self.doubtful = true;
+        if type_name::<T>() == "&core::net::ip_addr::Ipv6Addr" {
+            self.omissible.scope = true;
         }
         self.part(value)
     }

@@ -20,6 +20,15 @@ struct Inner {
     field: Option<&'static str>,
 }
 
+/// The parts of a value that serde may have omitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Omissible {
+    /// The scope of an address.
+    pub(super) scope: bool,
+    /// The value of a weak pointer.
+    pub(super) weak: bool,
+}
+
 #[derive(Debug)]
 enum Cause {
     TooLarge(usize),
@@ -38,8 +47,8 @@ enum Cause {
     Variant(&'static str),
     /// The type reads something other than it wrote.
     Differs(String),
-    /// Serde omits the scope of an address.
-    Scoped,
+    /// Serde omits a part of the value, one of these.
+    Omitted(Omissible),
     /// A float that JSON cannot represent.
     NoNumber,
     /// The reason that the JSON crate gave.
@@ -106,8 +115,8 @@ impl ValueError {
     }
 
     #[cold]
-    pub(super) fn scoped() -> Self {
-        Self::new(Cause::Scoped)
+    pub(super) fn omitted(parts: Omissible) -> Self {
+        Self::new(Cause::Omitted(parts))
     }
 
     #[cold]
@@ -211,7 +220,17 @@ impl ValueError {
                      skip_serializing, or {remedy}"
                 )
             }
-            Cause::Scoped => {
+            Cause::Omitted(parts) if parts.weak => {
+                let or = match parts.scope {
+                    true => " or the scope of a `SocketAddrV6`",
+                    false => "",
+                };
+                format!(
+                    "serde leaves out the value of a `Weak`{or} in {whole}; send an `Rc` or an \
+                     `Arc` instead"
+                )
+            }
+            Cause::Omitted(_) => {
                 format!("serde leaves out the scope of a `SocketAddrV6` in {whole}; {remedy}")
             }
             Cause::NoNumber => match field {

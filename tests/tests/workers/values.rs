@@ -11,7 +11,7 @@ use std::num::{NonZeroU8, Wrapping};
 use std::ops::{Bound, Range};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
 use retry_runtime::{CallError, Json, Lost, Rejected, function, service};
@@ -970,6 +970,43 @@ fn an_address_with_a_scope_is_refused() {
             &["SocketAddrV6"],
         );
         travels! { echo_json_v6: Json(plain), Json(scoped); }
+    });
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Linked {
+    next: Option<Arc<u8>>,
+    back: Weak<u8>,
+}
+
+impl PartialEq for Linked {
+    fn eq(&self, other: &Self) -> bool {
+        self.next == other.next && self.back.upgrade() == other.back.upgrade()
+    }
+}
+
+echoes! {
+    echo_linked: Linked;
+}
+
+#[function(max_workers = 1)]
+fn gives_weak() -> (Arc<u8>, Weak<u8>) {
+    let value = Arc::new(7);
+    (Arc::clone(&value), Arc::downgrade(&value))
+}
+
+#[retry_runtime::test]
+fn a_weak_pointer_to_a_value_is_refused() {
+    fixture(LIMIT, serves, || {
+        let value = Arc::new(7);
+        let linked = |back: Weak<u8>| Linked {
+            next: Some(Arc::clone(&value)),
+            back,
+        };
+        let weak = Arc::downgrade(&value);
+        refused!(echo_linked: linked(Weak::new()), linked(weak.clone()) => "`Weak`", "Linked");
+        assert_lost(gives_weak.remote().wait(), &["`Weak`"]);
+        travels! { echo_linked: linked(Weak::new()), linked(Arc::downgrade(&Arc::new(1))); }
     });
 }
 
