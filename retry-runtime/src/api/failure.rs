@@ -645,7 +645,7 @@ impl fmt::Display for Cancelled {
         f.write_str(match self {
             Self::ByCaller => "by its caller",
             Self::ByShutdown => "the runtime was shut down",
-            Self::WithOuterCall => "the call that made it has ended",
+            Self::WithOuterCall => "the call that made it has ended, or no call made it",
         })
     }
 }

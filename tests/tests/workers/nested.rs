@@ -135,6 +135,25 @@ fn waits_for_sleeps(ledger: PathBuf) {
     sleeps.remote(ledger).wait().unwrap();
 }
 
+/// Makes a call before there is one that could make it.
+fn calls_in_its_set_up() -> String {
+    let outcome = echo.remote(1).wait();
+    outcome.map_or_else(|error| error.to_string(), |value| value.to_string())
+}
+
+#[function(setup = calls_in_its_set_up)]
+fn outcome_of_the_set_up(outcome: &String) -> String {
+    outcome.clone()
+}
+
+#[retry_runtime::test]
+fn a_set_up_makes_no_calls() {
+    fixture(LIMIT, serves, || {
+        let outcome = outcome_of_the_set_up.remote().wait().unwrap();
+        assert!(outcome.ends_with("no call made it"), "{outcome}");
+    });
+}
+
 #[retry_runtime::test]
 fn the_end_of_the_outer_call_ends_the_inner_one() {
     fixture(LIMIT, serves, || {
