@@ -132,9 +132,10 @@ pub(crate) fn find_here(id: ObjectId) -> Option<Arc<Object>> {
 ///
 /// If it does not exist any more, or this process cannot map it.
 pub(super) fn find(id: ObjectId) -> Result<Arc<Object>, String> {
-    let last = LAST_FOUND.with_borrow(Weak::upgrade);
+    // A thread that ends may have none any more.
+    let last = LAST_FOUND.try_with(|last| last.borrow().upgrade());
     // A fork sees what its parent has found, which is not its own.
-    if let Some(last) = last
+    if let Ok(Some(last)) = last
         && last.id() == id
         && !last.is_foreign()
     {
@@ -145,7 +146,7 @@ pub(super) fn find(id: ObjectId) -> Result<Arc<Object>, String> {
         (None, Some(source)) => (source.fetch)(id)?,
         (None, None) => return Err("the shared value does not exist here".to_owned()),
     };
-    LAST_FOUND.set(Arc::downgrade(&object));
+    let _ = LAST_FOUND.try_with(|last| last.replace(Arc::downgrade(&object)));
     Ok(object)
 }
 
@@ -282,10 +283,11 @@ fn note_found() {
 ///
 /// # Errors
 ///
-/// If there are too many of them.
+/// If there are too many of them, or this thread ends.
 pub(super) fn name(object: &Arc<Object>) -> Result<(), String> {
-    note_found();
-    COLLECTED.with_borrow_mut(|collected| {
+    let named = COLLECTED.try_with(|collected| {
+        note_found();
+        let mut collected = collected.borrow_mut();
         if is_recent(&collected.named, object) {
             return Ok(());
         }
@@ -296,7 +298,8 @@ pub(super) fn name(object: &Arc<Object>) -> Result<(), String> {
         }
         collected.named.push(Arc::clone(object));
         Ok(())
-    })
+    });
+    named.unwrap_or_else(|_| Err("a thread that ends sends no shared values".to_owned()))
 }
 
 /// The way in which the codec stages arguments on this thread.

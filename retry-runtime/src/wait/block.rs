@@ -99,8 +99,10 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
     thread_local! {
         static PARKER: RefCell<Option<Parker>> = const { RefCell::new(None) };
     }
-    // User code runs inside `poll`, and may block on another future: it finds no parker here.
-    let mut parker = PARKER.take().unwrap_or_else(Parker::new);
+    // User code runs inside `poll`, and may block on another future: it finds no parker here. Nor does a thread that ends:
+    // the drop of another local may call functions when this one is gone.
+    let kept = PARKER.try_with(RefCell::take).ok().flatten();
+    let mut parker = kept.unwrap_or_else(Parker::new);
     terminal::begin_wait();
     let result = loop {
         parker.waiter.woken.store(false, Ordering::SeqCst);
@@ -131,7 +133,7 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
         }
         parker.patience.learn(&spin);
     };
-    PARKER.set(Some(parker));
+    let _ = PARKER.try_with(|kept| kept.replace(Some(parker)));
     terminal::end_wait();
     result
 }

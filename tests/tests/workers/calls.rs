@@ -1,12 +1,13 @@
 //! Single calls: values, errors, and the ways to wait for them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use retry_runtime::{CallError, Lost, Options, Rejected, RemoteError, function, join};
+use retry_runtime::{CallError, Lost, Options, Rejected, RemoteError, Shared, function, join};
 use retry_tests::{fixture, fixture_async};
 use serde::{Deserialize, Serialize};
 
@@ -488,6 +489,66 @@ async fn a_dropped_call_is_cancelled() {
         assert_eq!(sleeps.remote(ledger.path(), 1).await.unwrap(), 1);
     })
     .await;
+}
+
+#[function]
+fn sum(numbers: &Shared<[u64]>) -> u64 {
+    numbers.iter().sum()
+}
+
+#[function]
+fn count_up(to: u64) -> Shared<[u64]> {
+    let numbers: Vec<u64> = (0..to).collect();
+    Shared::new(&numbers[..]).unwrap()
+}
+
+/// Runs its function when its thread ends, after all other locals of the thread are gone.
+struct AtTheEnd(Option<Box<dyn FnOnce()>>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        self.0.take().expect("it is dropped once")();
+    }
+}
+
+thread_local! {
+    static AT_THE_END: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
+}
+
+#[retry_runtime::test]
+fn a_thread_that_ends_may_call() {
+    fixture(LIMIT, serves, || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let shared = Shared::new(&[1, 2][..]).unwrap();
+            let calls = move || {
+                let quotients = (
+                    divide.remote(6, 2).wait().ok(),
+                    divide.map([(6, 3)]).into_iter().count(),
+                );
+                let shared = (
+                    count_up
+                        .remote(3)
+                        .wait()
+                        .map(|numbers| numbers.to_vec())
+                        .ok(),
+                    sum.remote(&shared)
+                        .wait()
+                        .map_err(|error| error.did_not_run()),
+                );
+                sender.send((quotients, shared)).unwrap();
+            };
+            AT_THE_END.set(Some(AtTheEnd(Some(Box::new(calls)))));
+            // Now the locals that calls use are made, and so are gone first.
+            assert_eq!(divide.remote(4, 2).wait().unwrap(), 2);
+            let numbers = count_up.remote(3).wait().unwrap();
+            assert_eq!(sum.remote(&numbers).wait().unwrap(), 3);
+        });
+        let (quotients, shared) = receiver.recv().unwrap();
+        thread.join().unwrap();
+        assert_eq!(quotients, (Some(3), 1));
+        assert_eq!(shared, (Some(vec![0, 1, 2]), Err(true)));
+    });
 }
 
 #[retry_runtime::test]
