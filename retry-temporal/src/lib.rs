@@ -51,8 +51,8 @@
 //! machines. An activity that has waited for more than 10 s begins once its caller was seen. One that no machine has
 //! stays at the server until a machine takes it, and does not begin then.
 //!
-//! The program and the machines need the permissions to poll and to describe task queues. Machines that may not ask
-//! let calls run to their end.
+//! The program and the machines need the permissions to poll task queues, to describe them and to list their partitions.
+//! Machines that may not ask let calls run to their end.
 //!
 //! # When the server is away
 //!

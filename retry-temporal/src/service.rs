@@ -29,8 +29,8 @@ use temporalio_common::protos::temporal::api::failure::v1::{ApplicationFailureIn
 use temporalio_common::protos::temporal::api::sdk::v1::UserMetadata;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
-    DescribeNamespaceRequest, DescribeTaskQueueRequest, PollActivityExecutionRequest,
-    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
+    DescribeNamespaceRequest, DescribeTaskQueueRequest, ListTaskQueuePartitionsRequest,
+    PollActivityExecutionRequest, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
     RecordActivityTaskHeartbeatRequest, RequestCancelActivityExecutionRequest,
     RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedRequest,
     RespondActivityTaskFailedRequest, ShutdownWorkerRequest, StartActivityExecutionRequest,
@@ -337,8 +337,21 @@ impl Service {
         Ok(())
     }
 
-    /// Returns the identities of those that have polled a queue lately. The server tells of them for minutes after
-    /// they have ended.
+    /// Returns the names of the partitions of a queue, by which each can be asked who polls it.
+    pub(crate) async fn partitions(&self, name: &str) -> Result<Vec<String>, Problem> {
+        let message = ListTaskQueuePartitionsRequest {
+            namespace: self.namespace.clone(),
+            task_queue: Some(queue(name)),
+        };
+        let mut service = self.connected().await?;
+        let call = service.list_task_queue_partitions(limited(message, LIMIT));
+        let partitions = self.answer(LIMIT, call).await?;
+        let partitions = partitions.activity_task_queue_partitions.into_iter();
+        Ok(partitions.map(|one| one.key).collect())
+    }
+
+    /// Returns the identities of those that have polled a partition of a queue lately. That with the name of the queue
+    /// knows one of those that poll each other one, too. The server tells of them for minutes after they have ended.
     pub(crate) async fn pollers(
         &self,
         name: &str,
@@ -352,7 +365,7 @@ impl Service {
         Ok(alive.map(|(identity, _)| identity).collect())
     }
 
-    /// Returns when a queue was last polled, by the clock of the server.
+    /// Returns when a queue was last polled that has one poller, by the clock of the server.
     pub(crate) async fn last_poll(&self, name: &str) -> Result<Option<SystemTime>, Problem> {
         let all = self.all_pollers(name).await?;
         Ok(all.into_iter().map(|(_, at)| at).max())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use retry_temporal_tests::{Server, free_port};
 use retry_tests::machines::{
-    Machines, assert_attaches, assert_went_elsewhere, is_gone, numbered, output, processes_in,
+    Agent, Machines, assert_attaches, assert_went_elsewhere, is_gone, numbered, output, processes_in,
     signal_process,
 };
 use retry_tests::{eventually, fixture_outside};
@@ -149,6 +149,37 @@ fn a_machine_without_room_serves_its_functions_all_the_same() {
                 format!("{number}\n")
             );
         }
+    });
+}
+
+#[test]
+fn a_machine_among_many_of_other_builds_is_found() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let mut world = machines(&server);
+        world.set("RETRY_STARTUP_TIMEOUT", "5s");
+        world.set("RETRY_MAX_WORKERS", "1");
+        world.set("WORK", "6000");
+        // Few functions, so that all polls arrive in time.
+        let served = "slow,progresses,once";
+        // They poll all partitions of the functions' queues, so that the root partition hears of no others.
+        let others: Vec<Agent> = (0..8)
+            .map(|number| {
+                let mut program = world.program();
+                let version = format!("other {number}");
+                program.envs([("RETRY_SERVE", served), ("RETRY_VERSION", &version)]);
+                Agent::start(program)
+            })
+            .collect();
+        let mut program = world.program();
+        program.env("RETRY_SERVE", served);
+        let _agent = Agent::start(program);
+        // One call of each function waits for longer than it would for a machine.
+        let calls = ["slow", "progresses", "once"].map(|name| world.start(&[name, "0", "2"]));
+        for call in calls {
+            assert_eq!(output(call.wait_with_output().unwrap()), numbered(0..2));
+        }
+        drop(others);
     });
 }
 
