@@ -501,8 +501,9 @@ fn a_spawned_call_is_attached_to_once_the_engine_has_it() {
     for number in [asked, number] {
         calls.end(number, TaskEnd::Answered(answer.clone()));
     }
-    assert!(calls.ended.iter().all(|(_, result)| result.is_ok()));
     assert_eq!(calls.ended.len(), 2);
+    let (of_attached, of_spawned) = (&calls.ended[0].1, &calls.ended[1].1);
+    assert!(matches!(of_attached, Err(Failure::Cancelled(_))) && of_spawned.is_ok());
     // One that has ended is asked for at once, and so is one that nothing is known of.
     for number in [call.number(), 1_000_000] {
         attach(&mut calls, number, &second);
@@ -759,6 +760,20 @@ fn a_cancelled_call_that_is_handed_back_is_not_sent_again() {
     let is_cancelled =
         |(_, result): &(_, _)| matches!(result, Err::<Payload, _>(Failure::Cancelled(_)));
     assert!(calls.ended.len() == 3 && calls.ended.iter().all(is_cancelled));
+}
+
+#[test]
+fn an_answer_that_comes_after_the_cancellation_does_not_count() {
+    let mut calls = Calls::new(100_000);
+    calls.submit(&PLAIN, 1..2, false, None, None);
+    let (number, task) = calls.sent.pop().unwrap();
+    calls.tasks.cancel_where(calls.now, |_| true);
+    calls.act();
+    assert_eq!(calls.cancelled.len(), 1);
+    let answer = answer(calls.now, &task, 8);
+    calls.end(number, TaskEnd::Answered(answer));
+    let (_, result) = calls.ended.pop().expect("it has ended");
+    assert!(matches!(result, Err(Failure::Cancelled(_))), "{result:?}");
 }
 
 #[test]

@@ -155,6 +155,11 @@ impl Tasks {
                     Err(Failure::HandedBack(resumption)) => again.push((id, resumption)),
                     result => {
                         let history = outcome.history.take();
+                        // The machine may have answered before it heard of a cancellation.
+                        let result = match is_cancelled {
+                            true => Err(Failure::Cancelled(Cancelled::ByCaller)),
+                            false => result,
+                        };
                         self.resolve_with(id, result, history);
                     }
                 }

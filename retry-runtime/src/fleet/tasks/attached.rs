@@ -7,7 +7,7 @@ use super::{Action, Tasks};
 use crate::api::call_id::{CallId, CallNumber};
 use crate::api::context::short_name;
 use crate::api::engine::{TaskEnd, TaskId};
-use crate::api::failure::{Lost, Rejected};
+use crate::api::failure::{Cancelled, Lost, Rejected};
 use crate::codec::payload::Payload;
 use crate::function::registry::Registration;
 use crate::job::Job;
@@ -85,6 +85,10 @@ impl Attached {
         // The call may have had another deadline than its function.
         let bytes = answer_of(end, self.registration.spec.deadline);
         let (result, history) = match bytes.and_then(|bytes| self.outcome(bytes)) {
+            Ok(outcome) if self.is_cancelled => (
+                Err(Failure::Cancelled(Cancelled::ByCaller)),
+                outcome.history,
+            ),
             Ok(outcome) => (outcome.result, outcome.history),
             Err(failure) => (Err(failure), None),
         };
