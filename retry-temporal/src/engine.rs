@@ -169,14 +169,14 @@ async fn carry(
         }
         wait(service, task.id.as_str(), &mut cancelled).await
     };
-    let Some(ends) = ends else {
+    let (Some(ends), Some(deadline)) = (ends, task.deadline) else {
         return carried.await;
     };
     match tokio::time::timeout_at(ends.into(), carried).await {
         Ok(end) => end,
         Err(_) => {
             ask_to_end(service, task.id.as_str());
-            TaskEnd::TimedOut
+            TaskEnd::TimedOut(deadline)
         }
     }
 }
@@ -301,9 +301,9 @@ async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<
             Ok(None) | Err(Problem::Away(_) | Problem::Busy | Problem::Denied(_)) => {}
             Ok(Some(Outcome::Completed(answer))) => return TaskEnd::Answered(answer),
             Ok(Some(Outcome::Canceled)) => return TaskEnd::Cancelled,
-            // The server does not start a cancelled activity again when its machine is lost or hands it back.
+            // It may have timed out, or failed, before the server was asked.
             Ok(Some(_)) if is_asked => return TaskEnd::Cancelled,
-            Ok(Some(Outcome::TimedOut)) => return TaskEnd::TimedOut,
+            Ok(Some(Outcome::TimedOut(limit))) => return TaskEnd::TimedOut(limit),
             Ok(Some(Outcome::Abandoned)) => return TaskEnd::Expired,
             Ok(Some(Outcome::Failed(reason))) => return TaskEnd::Refused(reason),
             Err(Problem::NotFound(_) | Problem::Exists) => return TaskEnd::Expired,

@@ -35,6 +35,8 @@
 //! heartbeats are bytes that only the same program reads, with the encoding `binary/retry`. Names, ids and sizes can
 //! be seen by everyone who may see activities.
 //!
+//! An activity has 30 days to end, from the end of its delay, unless its call has a deadline.
+//!
 //! The server starts an activity again as often as is needed: the machine that gets it decides whether it runs. A
 //! retry that is due later is an attempt that has failed with the type `HandedBack`.
 //!

@@ -22,18 +22,19 @@ use temporalio_common::protos::temporal::api::common::v1::{
     ActivityType, Header, Payload, Payloads, RetryPolicy,
 };
 use temporalio_common::protos::temporal::api::enums::v1::{
-    ActivityIdConflictPolicy, ActivityIdReusePolicy, TaskQueueType,
+    ActivityIdConflictPolicy, ActivityIdReusePolicy, RetryState, TaskQueueType,
 };
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_common::protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure};
 use temporalio_common::protos::temporal::api::sdk::v1::UserMetadata;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
-    DescribeNamespaceRequest, DescribeTaskQueueRequest, ListTaskQueuePartitionsRequest,
-    PollActivityExecutionRequest, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
-    RecordActivityTaskHeartbeatRequest, RequestCancelActivityExecutionRequest,
-    RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedRequest,
-    RespondActivityTaskFailedRequest, ShutdownWorkerRequest, StartActivityExecutionRequest,
+    DescribeActivityExecutionRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest,
+    ListTaskQueuePartitionsRequest, PollActivityExecutionRequest, PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse, RecordActivityTaskHeartbeatRequest,
+    RequestCancelActivityExecutionRequest, RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedRequest, RespondActivityTaskFailedRequest, ShutdownWorkerRequest,
+    StartActivityExecutionRequest,
 };
 
 /// The limit of a call that the server answers at once.
@@ -48,14 +49,16 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The time for which a connection is kept although a call has got no answer on it.
 const LEAST_AGE: Duration = Duration::from_secs(5);
 
-/// The time limit of an activity without a deadline.
-const NO_DEADLINE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time limit of an activity without a deadline, from the end of its delay.
+const NO_DEADLINE: Duration = DAY.saturating_mul(30);
 
 /// The shortest time limit of an activity: the server takes zero as none, and refuses it.
 const LEAST_DEADLINE: Duration = Duration::from_millis(10);
 
-/// The longest time limit of an activity: the server refuses more than it can count.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest time that the server counts. It shortens longer ones, but a message has no room for all of them.
+const LONGEST: Duration = DAY.saturating_mul(36_500);
 
 /// The delay before an activity starts again because its machine is lost. The server takes zero for its default.
 const NO_BACKOFF: Duration = Duration::from_millis(10);
@@ -129,7 +132,8 @@ pub(crate) struct Start<'a> {
 pub(crate) enum Outcome {
     Completed(Vec<u8>),
     Canceled,
-    TimedOut,
+    /// It has not ended within this time.
+    TimedOut(Duration),
     /// A machine has ended it because its caller was gone.
     Abandoned,
     Failed(String),
@@ -162,6 +166,19 @@ pub(crate) enum Report<'a> {
     Abandoned,
     /// The activity has failed for good.
     Failed(&'a str),
+}
+
+#[cfg(not(feature = "testing"))]
+fn no_deadline() -> Duration {
+    NO_DEADLINE
+}
+
+/// Returns the time limit of an activity without a deadline, which a test may shorten.
+#[cfg(feature = "testing")]
+fn no_deadline() -> Duration {
+    let seconds = std::env::var("TEMPORAL_TEST_LIMIT").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    seconds.map_or(NO_DEADLINE, Duration::from_secs)
 }
 
 /// Reads `temporal://host:port/namespace`, both of whose parts may be left out: the configuration of Temporal's own
@@ -243,10 +260,10 @@ impl Service {
     pub(crate) async fn start(&self, start: &Start<'_>) -> Result<(), Problem> {
         let reuse = ActivityIdReusePolicy::RejectDuplicate;
         let conflict = ActivityIdConflictPolicy::UseExisting;
-        // The delay counts for the limit.
-        let least = start.delay + LEAST_DEADLINE;
-        let limit = start.deadline.unwrap_or(start.delay + NO_DEADLINE);
-        let limit = limit.clamp(least, LONGEST_DEADLINE.max(start.delay + NO_DEADLINE));
+        // The server counts the limit from the end of the delay.
+        let limit = start.deadline.map_or_else(no_deadline, |deadline| {
+            deadline.saturating_sub(start.delay).max(LEAST_DEADLINE)
+        });
         let message = StartActivityExecutionRequest {
             namespace: self.namespace.clone(),
             identity: self.options.identity.clone(),
@@ -256,7 +273,7 @@ impl Service {
                 name: start.kind.to_owned(),
             }),
             task_queue: Some(queue(start.queue)),
-            schedule_to_close_timeout: limit.try_into().ok(),
+            schedule_to_close_timeout: limit.min(LONGEST).try_into().ok(),
             heartbeat_timeout: start.host_timeout.try_into().ok(),
             retry_policy: Some(RetryPolicy {
                 initial_interval: NO_BACKOFF.try_into().ok(),
@@ -276,7 +293,7 @@ impl Service {
             }),
             start_delay: match start.delay.is_zero() {
                 true => None,
-                false => start.delay.try_into().ok(),
+                false => start.delay.min(LONGEST).try_into().ok(),
             },
             ..StartActivityExecutionRequest::default()
         };
@@ -298,27 +315,48 @@ impl Service {
         let Some(polled) = self.long_answer(LONG_LIMIT, call).await? else {
             return Ok(None);
         };
-        let value = polled.outcome.and_then(|outcome| outcome.value);
-        Ok(value.map(|value| match value {
-            Value::Result(result) => match first(Some(result)) {
+        let Some(outcome) = polled.outcome else {
+            return Ok(None);
+        };
+        // The server does not start a cancelled activity again when its machine is lost or hands it back.
+        let is_cancelled = outcome.retry_state() == RetryState::CancelRequested;
+        Ok(Some(match outcome.value {
+            None => return Ok(None),
+            Some(Value::Result(result)) => match first(Some(result)) {
                 Some(answer) => Outcome::Completed(answer),
                 None => Outcome::Failed("another program has completed the activity".to_owned()),
             },
-            Value::Failure(failure) => match failure.failure_info {
+            Some(Value::Failure(_)) if is_cancelled => Outcome::Canceled,
+            Some(Value::Failure(failure)) => match failure.failure_info {
                 Some(
                     FailureInfo::CanceledFailureInfo(_) | FailureInfo::TerminatedFailureInfo(_),
                 ) => Outcome::Canceled,
-                Some(FailureInfo::TimeoutFailureInfo(_)) => Outcome::TimedOut,
-                Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CALLER_GONE => {
-                    Outcome::Abandoned
+                Some(FailureInfo::TimeoutFailureInfo(_)) => {
+                    Outcome::TimedOut(self.limit(id).await?)
                 }
-                // The server would have started it again, unless a program had cancelled it.
-                Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == HANDED_BACK => {
-                    Outcome::Canceled
-                }
+                Some(FailureInfo::ApplicationFailureInfo(info)) => match info.r#type.as_str() {
+                    CALLER_GONE => Outcome::Abandoned,
+                    // The limit would have passed before the end of the delay.
+                    HANDED_BACK => Outcome::TimedOut(self.limit(id).await?),
+                    _ => Outcome::Failed(failure.message),
+                },
                 _ => Outcome::Failed(failure.message),
             },
         }))
+    }
+
+    /// Returns the time limit of an activity, from the end of its delay.
+    async fn limit(&self, id: &str) -> Result<Duration, Problem> {
+        let message = DescribeActivityExecutionRequest {
+            namespace: self.namespace.clone(),
+            activity_id: id.to_owned(),
+            ..DescribeActivityExecutionRequest::default()
+        };
+        let mut service = self.connected().await?;
+        let call = service.describe_activity_execution(limited(message, LIMIT));
+        let info = self.answer(LIMIT, call).await?.info;
+        let limit = info.and_then(|info| info.schedule_to_close_timeout?.try_into().ok());
+        Ok(limit.unwrap_or(NO_DEADLINE))
     }
 
     /// Asks for the end of an activity.
@@ -473,7 +511,7 @@ impl Service {
             Report::Again { delay, ledger } => {
                 let info = ApplicationFailureInfo {
                     r#type: HANDED_BACK.to_owned(),
-                    next_retry_delay: (*delay).max(NO_BACKOFF).try_into().ok(),
+                    next_retry_delay: (*delay).clamp(NO_BACKOFF, LONGEST).try_into().ok(),
                     ..ApplicationFailureInfo::default()
                 };
                 let failure = failure("handed back, to go on elsewhere", info);

@@ -90,7 +90,7 @@ enum Ended {
     Answer(Vec<u8>),
     Again { delay: Duration, ledger: Vec<u8> },
     Cancelled,
-    TimedOut,
+    TimedOut(Duration),
     Expired,
 }
 
@@ -458,7 +458,8 @@ impl State {
                 }
             }
             if task.deadline.is_some_and(|deadline| deadline <= now) {
-                over.push((id.clone(), Ended::TimedOut));
+                let limit = now.saturating_duration_since(task.submitted);
+                over.push((id.clone(), Ended::TimedOut(limit)));
             }
         }
         for (id, end) in over {
@@ -560,7 +561,7 @@ impl Client {
             reply.send(match ended {
                 Ok(Response::End(Ended::Answer(answer))) => TaskEnd::Answered(answer),
                 Ok(Response::End(Ended::Cancelled)) => TaskEnd::Cancelled,
-                Ok(Response::End(Ended::TimedOut)) => TaskEnd::TimedOut,
+                Ok(Response::End(Ended::TimedOut(limit))) => TaskEnd::TimedOut(limit),
                 Ok(_) => TaskEnd::Expired,
                 Err(error) => TaskEnd::Refused(format!("no relay at {path}: {error}")),
             });

@@ -220,8 +220,9 @@ pub enum TaskEnd {
     Answered(Vec<u8>),
     /// It was [cancelled](Engine::cancel).
     Cancelled,
-    /// Its [deadline](Task::deadline) has passed.
-    TimedOut,
+    /// Its [deadline](Task::deadline) has passed, or the service keeps no task for longer than this time, which is told
+    /// if the program knows of no deadline.
+    TimedOut(Duration),
     /// The service does not know it any more.
     Expired,
     /// The service cannot be reached or does not accept the task, for this reason. The text is shown to users.

@@ -98,6 +98,20 @@ impl Server {
         address(&Self::place_on(host))
     }
 
+    /// Returns what the server says about a call, in JSON.
+    #[must_use]
+    pub fn describe(&self, id: &str) -> String {
+        let place = self.address.trim_start_matches("temporal://");
+        let place = place.trim_end_matches("/default");
+        let mut command = Command::new(path());
+        command.args(["activity", "describe", "--output", "json"]);
+        command.args(["--activity-id", id, "--address", place]);
+        let described = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&described.stderr);
+        assert!(described.status.success(), "{errors}");
+        String::from_utf8(described.stdout).unwrap()
+    }
+
     /// Returns how many calls a server on a host has been given.
     #[must_use]
     pub fn activities_on(host: &Host) -> usize {

@@ -132,6 +132,47 @@ fn deadlines_count_from_the_call_whatever_becomes_of_it() {
 }
 
 #[test]
+fn the_delay_of_a_call_counts_once_for_its_deadline() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let world = machines(&server);
+        // The call is left to the server, which no machine asks for it.
+        let id = world.run(&["spawned_limited_for_later", "1"]);
+        let described = server.describe(id.trim_end());
+        let seconds = |name: &str| {
+            let (_, rest) = described.split_once(&format!("\"{name}\": \"")).unwrap();
+            let (seconds, _) = rest.split_once('s').unwrap();
+            seconds.parse::<f64>().unwrap()
+        };
+        let (delay, limit) = (seconds("startDelay"), seconds("scheduleToCloseTimeout"));
+        // Its deadline of a second, another one for the last word of its machine, and the time that one may be silent.
+        assert!(delay > 1.0 && delay <= 2.0, "{described}");
+        assert!(limit > 3.0 && limit <= 4.0, "{described}");
+        let printed = world.run(&["attached_limited", id.trim_end()]);
+        assert!(printed.contains("within the deadline of 1s"), "{printed}");
+    });
+}
+
+#[test]
+fn a_call_that_the_server_keeps_no_longer_has_timed_out() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let mut world = machines(&server);
+        // Otherwise it keeps calls without a deadline for thirty days.
+        world.set("TEMPORAL_TEST_LIMIT", "1");
+        let printed = world.run(&["single", "1"]);
+        assert!(printed.contains("within the deadline of 1s"), "{printed}");
+        let id = world.run(&["spawned", "1", "2"]);
+        let printed = world.run(&["attached", id.lines().next().unwrap()]);
+        assert!(printed.contains("within the deadline of 1s"), "{printed}");
+        // The retry would be made after that.
+        let _agent = world.agent();
+        let printed = world.run(&["later", "0", "1"]);
+        assert!(printed.contains("within the deadline of 1s"), "{printed}");
+    });
+}
+
+#[test]
 fn a_machine_without_room_serves_its_functions_all_the_same() {
     fixture_outside(LIMIT, || {
         let server = Server::start();

@@ -215,6 +215,11 @@ pub(crate) fn main() {
             let call = slow.remote(number(1)).after(START_DELAY);
             println!("{}", call.spawn().id());
         }
+        "spawned_limited_for_later" => {
+            let call = limited.remote(number(1)).after(START_DELAY);
+            println!("{}", call.spawn().id());
+        }
+        "attached_limited" => println!("{}", describe(limited.attach(id(1)).wait())),
         "attached" => println!("{}", describe(slow.attach(id(1)).wait())),
         "attached_failed" => println!("{}", describe(fails.attach(id(1)).wait())),
         "attached_square" => println!("{}", describe(square.attach(id(1)).wait())),

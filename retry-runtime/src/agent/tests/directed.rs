@@ -777,6 +777,23 @@ fn an_answer_that_comes_after_the_cancellation_does_not_count() {
 }
 
 #[test]
+fn a_call_that_the_engine_keeps_no_longer_has_timed_out() {
+    let limit_of = |deadline| {
+        let mut calls = Calls::new(100_000);
+        calls.submit(&PLAIN, 1..2, false, deadline, None);
+        let (number, _) = calls.sent.pop().unwrap();
+        calls.end(number, TaskEnd::TimedOut(1000 * SECOND));
+        match calls.ended.pop() {
+            Some((_, Err(Failure::TimedOut(timed_out)))) => timed_out.after(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(limit_of(None), 1000 * SECOND);
+    // That of the engine has some time on top.
+    assert_eq!(limit_of(Some(990 * SECOND)), 990 * SECOND);
+}
+
+#[test]
 fn a_task_that_has_not_begun_is_handed_back_as_it_is() {
     let mut calls = Calls::new(100_000);
     calls.warm_up(&PLAIN);

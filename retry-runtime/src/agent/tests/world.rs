@@ -473,8 +473,9 @@ impl World {
             Event::Match => self.deliver(),
             Event::HostTimeout(id, delivery) => self.host_timeout(&id, delivery),
             Event::Deadline(id) => {
-                if self.held.contains_key(&id) {
-                    self.end(&id, TaskEnd::TimedOut);
+                if let Some(held) = self.held.get(&id) {
+                    let limit = held.task.deadline.unwrap_or_default();
+                    self.end(&id, TaskEnd::TimedOut(limit));
                 }
             }
             Event::Join => {

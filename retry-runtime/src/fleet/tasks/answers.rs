@@ -21,8 +21,8 @@ pub(super) fn answer_of(end: TaskEnd, deadline: Option<Duration>) -> Result<Vec<
     Err(match end {
         TaskEnd::Answered(bytes) => return Ok(bytes),
         TaskEnd::Cancelled => Failure::Cancelled(Cancelled::ByCaller),
-        TaskEnd::TimedOut => {
-            let limit = deadline.unwrap_or_default();
+        TaskEnd::TimedOut(limit) => {
+            let limit = deadline.unwrap_or(limit);
             Failure::TimedOut(TimedOut::new(Limit::Deadline, limit))
         }
         TaskEnd::Expired => Failure::Lost(Lost::Expired),
