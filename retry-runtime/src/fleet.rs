@@ -28,6 +28,7 @@ use crate::codec::payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::function::registry::{self, Fnv, Registration};
+use crate::function::service_config::ServiceConfig;
 use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
@@ -124,9 +125,11 @@ impl Fleet {
         !self.mark.is_current()
     }
 
-    /// Returns the size in bytes of the largest input.
-    pub(crate) fn max_message(&self) -> usize {
+    /// Returns the size in bytes of the largest input of a function, or of a service with this configuration, which
+    /// travels with it.
+    pub(crate) fn max_message(&self, config: Option<&ServiceConfig>) -> usize {
         let most = self.max_body - self.max_body / ENVELOPE;
+        let most = most.saturating_sub(config.map_or(0, |config| config.len()));
         self.max_message.load(Ordering::Relaxed).min(most)
     }
 

@@ -21,6 +21,7 @@ use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 #[cfg(feature = "report")]
 use crate::function::registry::descriptions;
+use crate::function::service_config::ServiceConfig;
 use crate::inline::Inline;
 use crate::job::Job;
 use crate::job::caller::Caller;
@@ -433,11 +434,12 @@ impl Host {
         }
     }
 
-    pub(crate) fn max_message(&self) -> usize {
+    /// Returns the size in bytes of the largest input of a function, or of a service with this configuration.
+    pub(crate) fn max_message(&self, config: Option<&ServiceConfig>) -> usize {
         match self {
             Self::Here(engine) => engine.max_message(),
             Self::Parent(upstream) => upstream.max_message(),
-            Self::Fleet(fleet) => fleet.max_message(),
+            Self::Fleet(fleet) => fleet.max_message(config),
             Self::Nowhere(_) => configuration().max_message,
         }
     }

@@ -61,7 +61,7 @@ impl<F, A, R> Target<F, A, R> {
         is_small: bool,
         encode: impl FnOnce(&mut Vec<u8>, usize) -> args::Encoded,
     ) -> Result<Encoded, Rejected> {
-        let limit = host.max_message();
+        let limit = host.max_message(self.config.as_ref());
         // The place of a result in a cache follows from the whole encoding.
         let stages = !is_small && self.registration.spec.cache.is_none();
         let staging = stages.then(|| host.staging()).flatten();

@@ -327,6 +327,22 @@ fn results_that_do_not_fit_together_come_in_smaller_tasks() {
 }
 
 #[test]
+fn the_configuration_of_a_service_counts_for_its_inputs() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let world = machines(&server);
+        let _agent = world.agent();
+        assert_eq!(world.run(&["padded", "1000000", "750000"]), "1750000\n");
+        // The server would refuse this.
+        let printed = world.run(&["padded", "1000000", "1100000"]);
+        assert!(
+            printed.contains("argument `more` makes the input larger than 7812"),
+            "{printed}"
+        );
+    });
+}
+
+#[test]
 fn a_server_that_limits_the_rate_costs_only_time() {
     fixture_outside(LIMIT, || {
         let limit = "frontend.namespaceRPS=40";

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use retry_runtime::{CallId, CrashLimit, FunctionCall, Runtime, current, function};
+use retry_runtime::{CallId, CrashLimit, FunctionCall, Runtime, current, function, service};
 use retry_tests::record;
 
 fn begin(input: u64) {
@@ -178,6 +178,22 @@ fn nests(number: u64) -> u64 {
     square.map(0..=number).into_iter().map(Result::unwrap).sum()
 }
 
+/// A service whose configuration may be large.
+struct Padded(Vec<u8>);
+
+#[service(max_workers = 1)]
+impl Padded {
+    #[setup]
+    fn new(padding: Vec<u8>) -> Self {
+        Self(padding)
+    }
+
+    #[method]
+    fn length(&self, more: Vec<u8>) -> usize {
+        self.0.len() + more.len()
+    }
+}
+
 #[function(max_workers = 4, deadline = "1s")]
 fn limited(number: u64) -> u64 {
     begin(number);
@@ -207,6 +223,11 @@ pub(crate) fn main() {
         "single" => println!("{}", describe(slow.remote(number(1)).wait())),
         "single_limited" => println!("{}", describe(limited.remote(number(1)).wait())),
         "separate" => separate(&std::env::var("ADDRESS").expect("an address")),
+        "padded" => {
+            let bytes = |place: usize| vec![0_u8; arguments[place].parse().expect("a number")];
+            let padded = Padded::with(bytes(1));
+            println!("{}", describe(padded.length.remote(bytes(2)).wait()));
+        }
         "spawned" => {
             println!("{}", slow.spawn(number(1)).id());
             println!("{}", fails.spawn(number(2)).id());

@@ -435,7 +435,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     /// Takes inputs and encodes them one behind the other, until the chunk is full, its time is over, or an
     /// input has to be submitted alone.
     pub(super) fn encode_chunk(&mut self) -> Chunk {
-        let limit = self.host.max_message();
+        let limit = self.host.max_message(self.config.as_ref());
         let (begun, tick) = (Instant::now(), sys::coarse_nanos());
         let mut chunk = Chunk {
             buffer: self.buffers.room(self.chunk_bytes),
