@@ -18,7 +18,7 @@ const FIRST_CONTACT: Duration = Duration::from_secs(8);
 /// The time for which a machine counts after it has polled. A poll takes a minute.
 const HOST_IS_KNOWN: Duration = Duration::from_secs(70);
 
-/// The time for which a server may deny an answer that it has given before.
+/// The time for which a server may deny a call that it has allowed before.
 const DENIED: Duration = Duration::from_secs(60);
 
 /// The time that the server has for saying that the deadline of a task has passed.
@@ -270,17 +270,13 @@ async fn reach(service: &Service) -> Result<(), TaskEnd> {
 /// Waits for the end of the activity.
 async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<bool>) -> TaskEnd {
     let mut backoff = Backoff::new();
+    let mut pause = Duration::ZERO;
     let mut is_asked = false;
-    let mut denied_since: Option<Instant> = None;
+    let mut denial = Denial::default();
     loop {
         let result = async {
-            let result = service.result(id).await;
-            if let Err(Problem::Away(_) | Problem::Busy | Problem::Denied(_)) = &result {
-                backoff.wait().await;
-            } else {
-                backoff = Backoff::new();
-            }
-            result
+            tokio::time::sleep(pause).await;
+            service.result(id).await
         };
         let result = tokio::select! {
             result = result => result,
@@ -290,15 +286,13 @@ async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<
                 continue;
             }
         };
-        if let Err(Problem::Denied(reason)) = &result {
-            if denied_since.get_or_insert_with(Instant::now).elapsed() >= DENIED {
-                return refused(service, reason);
-            }
-            continue;
-        }
-        denied_since = None;
         match result {
-            Ok(None) | Err(Problem::Away(_) | Problem::Busy | Problem::Denied(_)) => {}
+            Ok(None) => {
+                denial = Denial::default();
+                backoff = Backoff::new();
+                pause = Duration::ZERO;
+                continue;
+            }
             Ok(Some(Outcome::Completed(answer))) => return TaskEnd::Answered(answer),
             Ok(Some(Outcome::Canceled)) => return TaskEnd::Cancelled,
             // It may have timed out, or failed, before the server was asked.
@@ -308,7 +302,22 @@ async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<
             Ok(Some(Outcome::Failed(reason))) => return TaskEnd::Refused(reason),
             Err(Problem::NotFound(_) | Problem::Exists) => return TaskEnd::Expired,
             Err(Problem::Refused(reason)) => return TaskEnd::Refused(reason),
+            Err(Problem::Denied(reason)) if denial.lasts() => return refused(service, &reason),
+            Err(Problem::Denied(_)) => {}
+            Err(Problem::Away(_) | Problem::Busy) => denial = Denial::default(),
         }
+        pause = backoff.next();
+    }
+}
+
+/// The time since which the server denies a call to it.
+#[derive(Default)]
+struct Denial(Option<Instant>);
+
+impl Denial {
+    /// Takes in another one. Returns whether the server has denied the call for longer than it may.
+    fn lasts(&mut self) -> bool {
+        self.0.get_or_insert_with(Instant::now).elapsed() >= DENIED
     }
 }
 
@@ -317,7 +326,13 @@ fn ask_to_end(service: &Arc<Service>, id: &str) {
     let (service, id) = (Arc::clone(service), id.to_owned());
     tokio::spawn(async move {
         let mut backoff = Backoff::new();
-        while let Err(Problem::Away(_) | Problem::Busy) = service.cancel(&id).await {
+        let mut denial = Denial::default();
+        loop {
+            match service.cancel(&id).await {
+                Err(Problem::Away(_) | Problem::Busy) => denial = Denial::default(),
+                Err(Problem::Denied(_)) if !denial.lasts() => {}
+                _ => return,
+            }
             backoff.wait().await;
         }
     });
