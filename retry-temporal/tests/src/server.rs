@@ -29,7 +29,7 @@ pub struct Server {
     pid: u32,
     /// Kept, since a server ends that cannot write to it.
     _lines: Lines<BufReader<ChildStdout>>,
-    address: String,
+    place: String,
 }
 
 impl Server {
@@ -76,14 +76,20 @@ impl Server {
             pid: program_of(&child),
             child,
             _lines: lines,
-            address: address(place),
+            place: place.to_owned(),
         }
     }
 
     /// Returns the address for `RETRY_ENGINE`.
     #[must_use]
     pub fn address(&self) -> String {
-        self.address.clone()
+        address(&self.place)
+    }
+
+    /// Returns the host and the port.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// Returns the host and the port of a server on a host, whether or not it has been started.
@@ -101,11 +107,9 @@ impl Server {
     /// Returns what the server says about a call, in JSON.
     #[must_use]
     pub fn describe(&self, id: &str) -> String {
-        let place = self.address.trim_start_matches("temporal://");
-        let place = place.trim_end_matches("/default");
         let mut command = Command::new(path());
         command.args(["activity", "describe", "--output", "json"]);
-        command.args(["--activity-id", id, "--address", place]);
+        command.args(["--activity-id", id, "--address", &self.place]);
         let described = command.output().unwrap();
         let errors = String::from_utf8_lossy(&described.stderr);
         assert!(described.status.success(), "{errors}");

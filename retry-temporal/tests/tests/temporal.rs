@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retry_temporal_tests::{Server, free_port};
+use retry_temporal_tests::{Proxy, Server, free_port};
 use retry_tests::machines::{
     Agent, Machines, assert_attaches, assert_went_elsewhere, is_gone, numbered, output, processes_in,
     signal_process,
@@ -383,6 +383,180 @@ fn workers_of_a_stopped_agent_end_before_their_calls_begin_elsewhere() {
         let printed = first.end();
         assert!(printed.contains("lost a task of progresses"), "{printed}");
         assert!(!printed.contains("crash"), "{printed}");
+    });
+}
+
+/// Starts a server, and a proxy in front of it.
+fn server_behind_proxy() -> (Server, Proxy) {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    (server, proxy)
+}
+
+/// Starts an agent that reaches the server through a proxy.
+fn agent_behind(proxy: &Proxy, world: &Machines<()>, serves: &str) -> Agent {
+    let mut program = world.program();
+    program.envs([("RETRY_ENGINE", &*proxy.address()), ("RETRY_SERVE", serves)]);
+    Agent::start(program)
+}
+
+/// Starts a caller that reaches the server through a proxy.
+fn start_behind(proxy: &Proxy, world: &Machines<()>, arguments: &[&str]) -> Child {
+    let mut command = world.call(arguments);
+    command.env("RETRY_ENGINE", proxy.address());
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Lets calls of `waits` end.
+fn open_gate(world: &Machines<()>) {
+    std::fs::write(world.ledger.path().with_extension("gate"), "").unwrap();
+}
+
+#[test]
+fn a_call_outlasts_a_server_that_denies_access_for_a_moment() {
+    Proxy::prepare();
+    fixture_outside(LIMIT, || {
+        let (server, proxy) = server_behind_proxy();
+        let mut world = machines(&server);
+        world.set("RETRY_HOST_TIMEOUT", "30s");
+        let agent = agent_behind(&proxy, &world, "all");
+        let caller = world.start(&["waits", "1"]);
+        eventually("it runs", SOON, || world.ledger.entries().len() == 1);
+        proxy.deny("");
+        let beat = "RecordActivityTaskHeartbeat";
+        eventually("signs of life are denied", SOON, || {
+            proxy.denied(beat).len() >= 3
+        });
+        proxy.allow();
+        let before = proxy.passed(beat).len();
+        eventually("it is heard of again", SOON, || {
+            proxy.passed(beat).len() > before
+        });
+        open_gate(&world);
+        assert_eq!(output(caller.wait_with_output().unwrap()), "1\n");
+        assert_eq!(world.ledger.entries().len(), 1);
+        let printed = agent.end();
+        assert!(printed.contains("waiting for the Temporal server"), "{printed}");
+        assert!(printed.contains(": not now"), "{printed}");
+        assert!(!printed.contains("lost"), "{printed}");
+    });
+}
+
+#[test]
+fn a_call_goes_elsewhere_if_its_server_denies_access_for_too_long() {
+    Proxy::prepare();
+    fixture_outside(LIMIT, || {
+        let (server, proxy) = server_behind_proxy();
+        let mut world = machines(&server);
+        world.set("RETRY_HOST_TIMEOUT", "4s");
+        world.set("WORK", "8000");
+        let mut first = agent_behind(&proxy, &world, "all");
+        let caller = world.start(&["progresses", "0", "1"]);
+        eventually("it runs", SOON, || !world.ledger.entries().is_empty());
+        let workers = processes_in(&world.ledger);
+        proxy.deny("");
+        let _second = world.agent();
+        assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..1));
+        assert_went_elsewhere(&world.ledger, &workers);
+        assert!(!first.has_ended());
+        proxy.allow();
+        let printed = first.end();
+        assert!(printed.contains("lost a task of progresses"), "{printed}");
+    });
+}
+
+#[test]
+fn polls_that_are_denied_become_rare_and_recover() {
+    Proxy::prepare();
+    fixture_outside(LIMIT, || {
+        let (server, proxy) = server_behind_proxy();
+        let world = machines(&server);
+        proxy.deny("PollActivityTaskQueue");
+        let agent = agent_behind(&proxy, &world, "slow");
+        let denied = || proxy.denied("PollActivityTaskQueue");
+        // One of the two polls, for tasks and for being found, is denied six times then.
+        eventually("polls are denied", SOON, || denied().len() >= 12);
+        let times = denied();
+        let passed = times[11] - times[0];
+        // At least half of 50, 100, 200, 400 and 800 ms.
+        assert!(passed >= Duration::from_millis(775), "{passed:?}");
+        proxy.allow();
+        assert_eq!(world.run(&["single", "7"]), "7\n");
+        let printed = agent.end();
+        let lines: Vec<&str> = printed.lines().collect();
+        assert!(lines[0].ends_with(": not now"), "{printed}");
+        assert!(lines[1].ends_with(" answers"), "{printed}");
+        assert!(lines[2].starts_with("draining"), "{printed}");
+    });
+}
+
+#[test]
+fn a_caller_outlasts_a_server_that_denies_it_results_for_a_moment() {
+    Proxy::prepare();
+    fixture_outside(LIMIT, || {
+        let (server, proxy) = server_behind_proxy();
+        let world = machines(&server);
+        let _agent = world.agent();
+        proxy.deny("PollActivityExecution");
+        let caller = start_behind(&proxy, &world, &["single", "7"]);
+        eventually("the result is denied", SOON, || {
+            proxy.denied("PollActivityExecution").len() >= 3
+        });
+        proxy.allow();
+        assert_eq!(output(caller.wait_with_output().unwrap()), "7\n");
+    });
+}
+
+#[test]
+fn a_call_is_cancelled_although_that_is_denied_for_a_moment() {
+    Proxy::prepare();
+    fixture_outside(LIMIT, || {
+        let (server, proxy) = server_behind_proxy();
+        let world = machines(&server);
+        let _agent = world.agent();
+        // It does not end by itself.
+        let mut caller = start_behind(&proxy, &world, &["cancelled_waits", "7"]);
+        eventually("it runs", SOON, || world.ledger.entries().len() == 1);
+        proxy.deny("RequestCancelActivityExecution");
+        caller.stdin.take().unwrap().write_all(b"\n").unwrap();
+        eventually("the request is denied", SOON, || {
+            proxy.denied("RequestCancelActivityExecution").len() >= 3
+        });
+        proxy.allow();
+        let printed = output(caller.wait_with_output().unwrap());
+        assert!(printed.contains("was cancelled: by its caller"), "{printed}");
+        eventually("its worker has ended", SOON, || {
+            processes_in(&world.ledger).into_iter().all(is_gone)
+        });
+    });
+}
+
+#[test]
+fn a_machine_that_drains_is_found_until_its_calls_have_ended() {
+    Proxy::prepare();
+    fixture_outside(LIMIT, || {
+        let (server, proxy) = server_behind_proxy();
+        let mut world = machines(&server);
+        world.set("RETRY_SHUTDOWN_GRACE", "60s");
+        let mut agent = world.agent();
+        let first = world.start(&["waits", "1"]);
+        eventually("it runs", SOON, || world.ledger.entries().len() == 1);
+        agent.signal(Signal::TERM);
+        assert!(agent.next_line().starts_with("draining"));
+        world.set("RETRY_STARTUP_TIMEOUT", "1s");
+        let mut second = start_behind(&proxy, &world, &["waits", "2"]);
+        // Twice a second, so that the time is over within which a machine must be found.
+        eventually("it is looked for", SOON, || {
+            proxy.passed("DescribeTaskQueue").len() >= 6
+        });
+        assert!(second.try_wait().unwrap().is_none());
+        open_gate(&world);
+        assert_eq!(output(first.wait_with_output().unwrap()), "1\n");
+        eventually("the machine ends", SOON, || agent.has_ended());
+        let printed = output(second.wait_with_output().unwrap());
+        assert!(printed.contains("no host serves waits@"), "{printed}");
+        assert_eq!(world.ledger.entries().len(), 1);
     });
 }
 

@@ -178,6 +178,18 @@ fn nests(number: u64) -> u64 {
     square.map(0..=number).into_iter().map(Result::unwrap).sum()
 }
 
+/// Goes on until there is a file with the name of the ledger and `.gate`.
+#[function(max_workers = 1)]
+fn waits(number: u64) -> u64 {
+    begin(number);
+    let ledger = std::env::var_os("LEDGER").expect("a ledger");
+    let gate = Path::new(&ledger).with_extension("gate");
+    while !gate.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    number
+}
+
 /// A service whose configuration may be large.
 struct Padded(Vec<u8>);
 
@@ -223,6 +235,7 @@ pub(crate) fn main() {
         "single" => println!("{}", describe(slow.remote(number(1)).wait())),
         "single_limited" => println!("{}", describe(limited.remote(number(1)).wait())),
         "separate" => separate(&std::env::var("ADDRESS").expect("an address")),
+        "waits" => println!("{}", describe(waits.remote(number(1)).wait())),
         "padded" => {
             let bytes = |place: usize| vec![0_u8; arguments[place].parse().expect("a number")];
             let padded = Padded::with(bytes(1));
@@ -255,6 +268,7 @@ pub(crate) fn main() {
             }
         }
         "cancelled" => cancel_when_told(slow.spawn(number(1))),
+        "cancelled_waits" => cancel_when_told(waits.spawn(number(1))),
         "cancelled_in_vain" => cancel_when_told(in_vain.spawn(number(1))),
         "cancelled_much_later" => cancel_when_told(much_later.spawn(number(1))),
         "many" => many(inputs(), number(3), number(4)),
