@@ -80,13 +80,21 @@ impl Proxy {
     /// Returns the times of the requests with a method that were passed on to the server.
     #[must_use]
     pub fn passed(&self, method: &str) -> Vec<Instant> {
-        lock(&self.rules).passed.get(method).cloned().unwrap_or_default()
+        lock(&self.rules)
+            .passed
+            .get(method)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Returns the times of the requests with a method that were denied.
     #[must_use]
     pub fn denied(&self, method: &str) -> Vec<Instant> {
-        lock(&self.rules).refused.get(method).cloned().unwrap_or_default()
+        lock(&self.rules)
+            .refused
+            .get(method)
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -111,12 +119,16 @@ async fn serve(client: TcpStream, server: SocketAddr, rules: &Arc<Mutex<Rules>>)
         let (request, respond) = request?;
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
         let mut rules = lock(rules);
-        let is_denied = rules.denied.is_some_and(|denied| method.starts_with(denied));
+        let is_denied = rules
+            .denied
+            .is_some_and(|denied| method.starts_with(denied));
         let log = match is_denied {
             true => &mut rules.refused,
             false => &mut rules.passed,
         };
-        log.entry(method.to_owned()).or_default().push(Instant::now());
+        log.entry(method.to_owned())
+            .or_default()
+            .push(Instant::now());
         drop(rules);
         match is_denied {
             true => deny(respond)?,

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use retry_temporal_tests::{Proxy, Server, free_port};
 use retry_tests::machines::{
-    Agent, Machines, assert_attaches, assert_went_elsewhere, is_gone, numbered, output, processes_in,
-    signal_process,
+    Agent, Machines, assert_attaches, assert_went_elsewhere, is_gone, numbered, output,
+    processes_in, signal_process,
 };
 use retry_tests::{eventually, fixture_outside};
 use rustix::process::Signal;
@@ -437,7 +437,10 @@ fn a_call_outlasts_a_server_that_denies_access_for_a_moment() {
         assert_eq!(output(caller.wait_with_output().unwrap()), "1\n");
         assert_eq!(world.ledger.entries().len(), 1);
         let printed = agent.end();
-        assert!(printed.contains("waiting for the Temporal server"), "{printed}");
+        assert!(
+            printed.contains("waiting for the Temporal server"),
+            "{printed}"
+        );
         assert!(printed.contains(": not now"), "{printed}");
         assert!(!printed.contains("lost"), "{printed}");
     });
@@ -525,7 +528,10 @@ fn a_call_is_cancelled_although_that_is_denied_for_a_moment() {
         });
         proxy.allow();
         let printed = output(caller.wait_with_output().unwrap());
-        assert!(printed.contains("was cancelled: by its caller"), "{printed}");
+        assert!(
+            printed.contains("was cancelled: by its caller"),
+            "{printed}"
+        );
         eventually("its worker has ended", SOON, || {
             processes_in(&world.ledger).into_iter().all(is_gone)
         });
