@@ -153,9 +153,7 @@ impl Host {
             () = ended => {}
         }
         // The server forgets that this machine serves it.
-        let ended = self
-            .service
-            .end_polls(queue.function(), &identity, &self.key);
+        let ended = self.service.end_polls(queue.function(), &identity, &self.key);
         let _ = tokio::time::timeout(FORGETTING, ended).await;
     }
 
@@ -364,17 +362,19 @@ impl Host {
     async fn report(&self, task: &Taken, lease: &Lease, report: Option<Report<'_>>) {
         let Some(report) = report else { return };
         let mut backoff = Backoff::new();
+        let mut refused: Option<String> = None;
         while !lease.is_over() {
-            match self.service.report(&task.token, &report).await {
+            let failed = refused.as_deref().map(Report::Failed);
+            let report = failed.as_ref().unwrap_or(&report);
+            match self.service.report(&task.token, report).await {
                 Ok(()) | Err(Problem::NotFound(_) | Problem::Exists) => return,
                 Err(Problem::Away(_) | Problem::Busy | Problem::Denied(_)) => backoff.wait().await,
+                Err(Problem::Refused(_)) if refused.is_some() => return,
                 Err(Problem::Refused(reason)) => {
                     say(format_args!(
                         "the Temporal server refuses the end of a task: {reason}"
                     ));
-                    let failed = Report::Failed(&reason);
-                    let _ = self.service.report(&task.token, &failed).await;
-                    return;
+                    refused = Some(reason);
                 }
             }
         }
