@@ -70,7 +70,7 @@ pub(crate) fn serve(address: &str, agent: Agent) -> Result<(), String> {
 
 struct Host {
     service: Service,
-    /// The key by which the server knows the polls of this agent.
+    /// The key by which the server knows the polls for tasks of this agent.
     key: String,
     agent: Agent,
     drains: watch::Receiver<bool>,
@@ -121,12 +121,14 @@ impl Host {
     /// Shows those that look for them that this machine serves a function, also while there is no room for tasks.
     async fn show(&self, queue: &Queue) {
         let identity = format!("{}{SERVES}{queue}", self.agent.name());
+        // The server ends all polls of a key at once, and those for tasks are not to be ended.
+        let key = format!("{}/shown", self.key);
         let show = async {
             let mut backoff = Backoff::new();
             loop {
                 let polled = self
                     .service
-                    .poll(queue.function(), &identity, &self.key, LONG_LIMIT);
+                    .poll(queue.function(), &identity, &key, LONG_LIMIT);
                 let polled = polled.await;
                 if polled.is_ok() {
                     backoff = Backoff::new();
@@ -153,7 +155,7 @@ impl Host {
             () = ended => {}
         }
         // The server forgets that this machine serves it.
-        let ended = self.service.end_polls(queue.function(), &identity, &self.key);
+        let ended = self.service.end_polls(queue.function(), &identity, &key);
         let _ = tokio::time::timeout(FORGETTING, ended).await;
     }
 
