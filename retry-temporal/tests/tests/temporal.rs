@@ -107,7 +107,8 @@ fn a_server_that_says_nothing_is_one_clear_error() {
         let world = machines_at(format!("temporal://127.0.0.1:{port}/default"));
         let begun = Instant::now();
         let printed = world.run(&["single", "1"]);
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        // The server has eight seconds for its first word. A machine with other work may take long to start a program.
+        assert!(begun.elapsed() < Duration::from_secs(20));
         assert!(printed.contains("no answer within 5s"), "{printed}");
     });
 }
