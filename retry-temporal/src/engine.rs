@@ -121,13 +121,14 @@ impl Engine for Temporal {
     }
 }
 
-/// Finds the machines that serve the function of a queue. Not all of them, if there is one of this build.
+/// Finds the machines that serve the function of a queue: some of them if one is of this build, and otherwise all.
 async fn find(service: &Service, queue: &Queue) -> Result<Hosts, Problem> {
     let name = queue.function();
     let mut pollers = service.pollers(name, HOST_IS_KNOWN).await?;
     let is_own = |identity: &String| agent::served_by(identity).as_ref() == Some(queue);
-    // The server lets each machine poll one of several partitions, four by default. Each passes one poll at a time on to
-    // the root, which therefore knows some machine if there is any, but not all. Only the root forgets those that end.
+    // The server lets each machine poll one of several partitions, four by default. Each partition passes one poll at a
+    // time on to the root, which therefore knows some of the machines, if there are any. Only the root forgets machines
+    // that end.
     if !pollers.is_empty() && !pollers.iter().any(is_own) {
         for partition in service.partitions(name).await? {
             pollers.extend(service.pollers(&partition, HOST_IS_KNOWN).await?);

@@ -354,7 +354,12 @@ impl Service {
         };
         let mut service = self.connected().await?;
         let call = service.describe_activity_execution(limited(message, LIMIT));
-        let info = self.answer(LIMIT, call).await?.info;
+        let info = match self.answer(LIMIT, call).await {
+            Ok(described) => described.info,
+            Err(problem @ (Problem::Away(_) | Problem::Busy)) => return Err(problem),
+            // The program may not ask, or the server has forgotten the activity.
+            Err(_) => None,
+        };
         let limit = info.and_then(|info| info.schedule_to_close_timeout?.try_into().ok());
         Ok(limit.unwrap_or(NO_DEADLINE))
     }
@@ -388,8 +393,9 @@ impl Service {
         Ok(partitions.map(|one| one.key).collect())
     }
 
-    /// Returns the identities of those that have polled a partition of a queue lately. That with the name of the queue
-    /// knows one of those that poll each other one, too. The server tells of them for minutes after they have ended.
+    /// Returns the identities of the machines that have polled a partition of a queue lately. The root has the name of the
+    /// queue, and knows one machine of each other partition as well. The server tells of machines for minutes after they
+    /// have ended.
     pub(crate) async fn pollers(
         &self,
         name: &str,
@@ -403,7 +409,7 @@ impl Service {
         Ok(alive.map(|(identity, _)| identity).collect())
     }
 
-    /// Returns when a queue was last polled that has one poller, by the clock of the server.
+    /// Returns when a queue with a single poller was last polled, by the clock of the server.
     pub(crate) async fn last_poll(&self, name: &str) -> Result<Option<SystemTime>, Problem> {
         let all = self.all_pollers(name).await?;
         Ok(all.into_iter().map(|(_, at)| at).max())
