@@ -1,6 +1,6 @@
 //! Buffers what the connection for nested calls has received: bytes, and the files that come with messages.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
@@ -22,7 +22,7 @@ const FILES: usize = 16;
 
 thread_local! {
     /// The kernel needs memory that is initialised, where files may arrive.
-    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// The bytes and files that were read and not yet taken.
@@ -41,12 +41,15 @@ impl Arrived {
             // These bytes belong to one message, of which only the first one may take a file along.
             return sys::read_into(socket, &mut self.bytes, want);
         }
-        ROOM.with_borrow_mut(|room| {
-            room.resize(READ, 0);
-            let read = sys::receive_with_file(socket, room, &mut self.files)?;
+        // A thread that ends may have none any more.
+        let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
+        room.resize(READ, 0);
+        let read = sys::receive_with_file(socket, &mut room, &mut self.files);
+        if let Ok(read) = read {
             self.bytes.extend_from_slice(&room[..read]);
-            Ok(read)
-        })
+        }
+        let _ = ROOM.try_with(|kept| kept.set(room));
+        read
     }
 
     /// Takes a whole message from the front, if there is one.
