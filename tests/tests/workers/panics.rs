@@ -692,11 +692,15 @@ fn a_panic_costs_the_inputs_beside_it_no_result() {
             for (number, result) in (0..40).zip(results) {
                 match (number, result) {
                     (13, Err(error)) => {
-                        let attempts = error.context().attempts();
-                        assert_eq!(attempts.len(), retries as usize + 1, "{error:?}");
-                        assert!(attempts.iter().all(|attempt| {
-                            attempt.error.as_deref() == Some("the original cause")
-                        }));
+                        // The last attempt of the map before may have left a worker behind. What fails because of that
+                        // costs no attempt.
+                        let attempts = error.context().attempts().iter();
+                        let (own, others): (Vec<_>, Vec<_>) = attempts
+                            .filter_map(|attempt| attempt.error.as_deref())
+                            .partition(|text| *text == "the original cause");
+                        assert_eq!(own.len(), retries as usize + 1, "{error:?}");
+                        let is_remains = |text: &&str| text.starts_with("the table is whole");
+                        assert!(others.iter().all(is_remains), "{error:?}");
                     }
                     (_, result) => assert_eq!(result.unwrap(), number),
                 }
