@@ -246,6 +246,14 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Stops the workers that the agent has now, so that their calls do not end.
+    pub fn stop_workers(&self) {
+        let all = descendants().into_iter();
+        for worker in all.filter(|process| process.parent == self.pid) {
+            signal_process(worker.pid, Signal::STOP);
+        }
+    }
+
     /// Starts an agent, and waits until it serves.
     #[must_use]
     pub fn start(mut command: Command) -> Self {

@@ -711,7 +711,7 @@ fn hash_tree_agrees_with_sha256sum_although_a_host_is_lost() {
         grow_tree(&root, FILES);
         let log = tree.path().join("events");
         world.set("RETRY_EVENTS", log.to_str().unwrap());
-        let _agents = [world.agent(&world.w1), world.agent(&world.w2)];
+        let agents = [world.agent(&world.w1), world.agent(&world.w2)];
         let caller = world.start(&["--root", root.to_str().unwrap()]);
         let caller = std::thread::spawn(|| caller.wait_with_output().unwrap());
         // The attempts on a host of which the caller has heard.
@@ -726,6 +726,16 @@ fn hash_tree_agrees_with_sha256sum_although_a_host_is_lost() {
         eventually("both have worked", SOON, || {
             let started = [&world.w1, &world.w2].map(|host| heard("started", host.name));
             started.iter().all(|count| *count > 0) && started.iter().sum::<usize>() > FILES / 5
+        });
+        // The first host gets a task and keeps it. The other one works until nothing else is left.
+        agents[0].stop_workers();
+        let mut last = (0, Instant::now());
+        eventually("the other one has nothing to do", SOON, || {
+            let heard = heard("started", world.w2.name);
+            if heard != last.0 {
+                last = (heard, Instant::now());
+            }
+            last.1.elapsed() > Duration::from_secs(2)
         });
         assert!(!caller.is_finished());
         world.w1.kill();
