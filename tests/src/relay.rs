@@ -115,7 +115,7 @@ struct State {
     /// The agents whose messages are lost.
     cut_off: BTreeSet<String>,
     deliveries: u64,
-    /// What people are told that the tasks are, in the order in which they came.
+    /// The labels of all tasks, in the order in which the tasks came.
     labels: Vec<String>,
     is_closed: bool,
 }

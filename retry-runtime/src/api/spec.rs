@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::api::crash_limit::CrashLimit;
 use crate::api::retries::Retries;
 
+/// The text in place of what must not be shown.
+pub(crate) const REDACTED: &str = "‹redacted›";
+
 /// The static description of a function, as a stub's `spec` returns it: its name, its source location, and
 /// its options.
 ///
@@ -231,7 +234,7 @@ impl FunctionSpec {
     /// type, which often quotes the value, so that of an argument that is not shown is left out.
     pub(crate) fn reason(&self, position: usize, reason: String) -> String {
         match self.redacted.contains(&self.parameter(position)) {
-            true => "‹redacted›".to_owned(),
+            true => REDACTED.to_owned(),
             false => reason,
         }
     }

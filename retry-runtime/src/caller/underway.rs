@@ -118,22 +118,22 @@ pub(crate) fn watch() {
     MAPS.get_or_init(Mutex::default);
 }
 
+/// Returns the number of inputs of an iterator with this `size_hint`, if it knows it.
+pub(crate) fn known_length(size_hint: (usize, Option<usize>)) -> Option<u64> {
+    let (least, most) = size_hint;
+    (most == Some(least)).then_some(least as u64)
+}
+
 /// Records a map that begins, if maps are watched. `counts` returns the current counts of its function: they
 /// become the new base if no other map of the function is under way.
 pub(crate) fn begin(
     function: &'static str,
-    size_hint: (usize, Option<usize>),
+    total: Option<u64>,
     counts: impl FnOnce() -> Counts,
 ) -> Option<Arc<Underway>> {
     let maps = MAPS.get()?;
-    let (least, most) = size_hint;
-    let left = if most == Some(least) {
-        least as u64
-    } else {
-        UNKNOWN
-    };
     let begun = Arc::new(Underway {
-        left: left.into(),
+        left: total.unwrap_or(UNKNOWN).into(),
         activity: (Activity::Consuming as u8).into(),
         next: UNKNOWN.into(),
     });
@@ -209,29 +209,29 @@ mod tests {
             let reading = read(function, counts);
             (reading.counts, reading.total)
         };
-        let unwatched = begin("f", (5, Some(5)), || counts(0, 0));
+        let unwatched = begin("f", known_length((5, Some(5))), || counts(0, 0));
         assert!(unwatched.is_none());
         assert_eq!(since_begun("f", counts(3, 1)), (counts(3, 1), Some(3)));
         watch();
         // Two single calls are still pending.
-        let first = begin("f", (5000, Some(5000)), || counts(12, 10)).unwrap();
+        let first = begin("f", known_length((5000, Some(5000))), || counts(12, 10)).unwrap();
         assert_eq!(since_begun("f", counts(12, 10)), (counts(2, 0), Some(5002)));
         first.subtract(1000);
         let now = counts(1012, 20);
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(5002)));
         // A second map at the same time adds to the total.
-        let second = begin("f", (7, Some(7)), || unreachable!()).unwrap();
+        let second = begin("f", known_length((7, Some(7))), || unreachable!()).unwrap();
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(5009)));
         second.end_inputs();
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(5002)));
-        let unknown = begin("f", (0, Some(9)), || unreachable!()).unwrap();
+        let unknown = begin("f", known_length((0, Some(9))), || unreachable!()).unwrap();
         unknown.subtract(3);
         assert_eq!(since_begun("f", now).1, None);
         assert_eq!(stop(|_| now), 4000);
         assert_eq!((intended("f"), intended("g")), (Some(5012), None));
         drop((first, second, unknown));
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(1002)));
-        let later = begin("f", (3, Some(3)), || counts(1012, 1012)).unwrap();
+        let later = begin("f", known_length((3, Some(3))), || counts(1012, 1012)).unwrap();
         assert_eq!(
             since_begun("f", counts(1012, 1012)),
             (counts(0, 0), Some(3))
@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn a_reading_has_what_each_consumer_does() {
         watch();
-        let first = begin("h", (2, Some(2)), || counts(0, 0)).unwrap();
-        let second = begin("h", (0, None), || unreachable!()).unwrap();
+        let first = begin("h", known_length((2, Some(2))), || counts(0, 0)).unwrap();
+        let second = begin("h", known_length((0, None)), || unreachable!()).unwrap();
         first.set_activity(Activity::Waiting);
         first.set_next(7);
         first.end_inputs();

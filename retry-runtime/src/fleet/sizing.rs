@@ -67,8 +67,8 @@ impl Sizing {
         self.in_batches(self.inputs)
     }
 
-    /// Returns the number of inputs of the next task of a caller that has so many `left`, beside so many other tasks:
-    /// no more than half of an even share for each.
+    /// Returns the number of inputs of the next task of a map with `left` inputs, while `others` are under way: at most
+    /// half of an even share of the inputs.
     pub(super) fn inputs_of(&self, left: u64, others: usize) -> u32 {
         let share = left / Self::shares(others);
         let share = u32::try_from(share).unwrap_or(u32::MAX);

@@ -3,6 +3,8 @@
 use std::fmt::{self, Debug, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::api::spec::REDACTED;
+
 /// The maximum length of the text, in characters.
 const MAX_TEXT_CHARS: usize = 200;
 
@@ -38,7 +40,7 @@ impl<T: ?Sized> Opaque for &Argument<'_, T> {
 /// Returns the text in place of an argument that must not be shown.
 #[must_use]
 pub fn redacted() -> Option<String> {
-    Some("‹redacted›".to_owned())
+    Some(REDACTED.to_owned())
 }
 
 /// Returns the text of all arguments: with their names if there are several.

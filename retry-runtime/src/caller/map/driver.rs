@@ -164,18 +164,15 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         let most_buffered = map.max_buffered.unwrap_or_else(|| map.host.max_buffered());
         let shared = SharedArrivals::new(map.host.clone(), map.ordered, most_buffered);
         let function = map.registration.pool().name;
+        let total = underway::known_length(map.inputs.size_hint());
         let is_shown = map.host.is_global();
         let underway = is_shown
             .then(|| {
                 let counts = || map.host.counts(function);
-                underway::begin(function, map.inputs.size_hint(), counts)
+                underway::begin(function, total, counts)
             })
             .flatten();
-        let total = match map.inputs.size_hint() {
-            (least, Some(most)) if least == most => Some(least as u64),
-            _ => None,
-        };
-        let checkpoint = open_checkpoint(&map);
+        let checkpoint = open_checkpoint(&map, total);
         let shared = Arc::new(shared);
         if let Some(Ok(run)) = &checkpoint {
             let map = Arc::downgrade(&shared) as Weak<dyn Stored>;
@@ -816,6 +813,7 @@ impl<I: Iterator, T, E, Y> MapDriver<I, T, E, Y> {
 #[cfg(feature = "checkpoint")]
 fn open_checkpoint<I: Iterator, T, E, Y>(
     map: &Map<I, T, E, Y>,
+    total: Option<u64>,
 ) -> Option<Result<Box<Run>, Rejected>> {
     let path = map.checkpoint.as_deref()?;
     if let Host::Parent(_) = map.host {
@@ -826,16 +824,12 @@ fn open_checkpoint<I: Iterator, T, E, Y>(
         );
         return Some(Err(Rejected::Checkpoint(reason.into())));
     }
-    let inputs = match map.inputs.size_hint() {
-        (least, Some(most)) if least == most => Some(least as u64),
-        _ => None,
-    };
     let mut run = Run::open(
         path,
         map.registration.spec,
         map.config.as_deref(),
         map.describe,
-        inputs,
+        total,
     );
     if let Ok(run) = &mut run
         && let Some(line) = run.tell(None)
@@ -848,6 +842,7 @@ fn open_checkpoint<I: Iterator, T, E, Y>(
 #[cfg(not(feature = "checkpoint"))]
 fn open_checkpoint<I: Iterator, T, E, Y>(
     _: &Map<I, T, E, Y>,
+    _: Option<u64>,
 ) -> Option<Result<Box<Run>, Rejected>> {
     None
 }

@@ -59,6 +59,17 @@ impl World {
         key
     }
 
+    /// Creates a worker that has been executing the first of these calls until its timeout, with a grace of two seconds.
+    fn at_the_timeout(payloads: impl IntoIterator<Item = u64>) -> (Self, WorkerKey) {
+        let mut world = Self::with_grace(2 * SECOND);
+        world.submit(with_timeout(SECOND), payloads);
+        world.all_ready();
+        let worker = world.first();
+        world.begin(worker);
+        world.advance(SECOND);
+        (world, worker)
+    }
+
     fn worker_of(&self, payload: u64) -> WorkerKey {
         let holds = |worker: &FakeWorker| worker.inbox.iter().any(|(_, held, _)| *held == payload);
         let mut workers = self.workers.iter();
@@ -75,12 +86,7 @@ impl World {
 
 #[test]
 fn a_grace_asks_then_terminates_then_kills() {
-    let mut world = World::with_grace(2 * SECOND);
-    world.submit(with_timeout(SECOND), [1]);
-    world.all_ready();
-    let worker = world.first();
-    world.begin(worker);
-    world.advance(SECOND);
+    let (mut world, worker) = World::at_the_timeout([1]);
     assert_eq!(world.workers[&worker].asked, [1]);
     assert!(!world.workers[&worker].terminated);
     world.advance(SECOND);
@@ -116,12 +122,7 @@ fn a_call_may_have_its_own_grace() {
 
 #[test]
 fn a_timed_out_attempt_may_end_within_its_grace() {
-    let mut world = World::with_grace(2 * SECOND);
-    world.submit(with_timeout(SECOND), [1, 2]);
-    world.all_ready();
-    let worker = world.first();
-    world.begin(worker);
-    world.advance(SECOND);
+    let (mut world, worker) = World::at_the_timeout([1, 2]);
     world.answer(worker, ok(1));
     assert!(matches!(world.failure(1), Failure::TimedOut(_)));
     assert_eq!(world.begin(worker), Some((2, 1)));
@@ -186,12 +187,7 @@ fn the_time_of_an_attempt_that_crashes_counts() {
 /// The signal that asks it to end kills it.
 #[test]
 fn the_time_of_an_attempt_counts_whose_worker_dies_after_the_timeout() {
-    let mut world = World::with_grace(2 * SECOND);
-    world.submit(with_timeout(SECOND), [1]);
-    world.all_ready();
-    let worker = world.first();
-    world.begin(worker);
-    world.advance(SECOND);
+    let (mut world, worker) = World::at_the_timeout([1]);
     world.advance(SECOND);
     assert!(world.workers[&worker].terminated && !world.workers[&worker].killed);
     world.exit(worker, KILLED);
