@@ -8,6 +8,7 @@ mod link;
 mod nested;
 mod output;
 mod poll;
+mod pressure;
 mod printing;
 mod reactor;
 mod receive;
@@ -105,6 +106,14 @@ impl PoolShared {
             .into_iter()
             .chain(self.received.keeper().trim(now))
             .min()
+    }
+
+    /// Drops the free memory for large messages, and keeps none for a while.
+    fn pause_memory(&self, until: Instant) {
+        if let Some(staging) = &self.staging {
+            staging.keeper().pause(until);
+        }
+        self.received.keeper().pause(until);
     }
 
     /// Drops the free memory for large messages, and keeps none from now on.

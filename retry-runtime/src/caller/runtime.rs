@@ -415,7 +415,8 @@ impl Builder {
     /// Bytes, text and numbers of 64 KiB and more are copied once, into memory that the workers have mapped, where
     /// functions read parameters such as `&[u8]` and `&[f64]`. Touching new memory takes longer than the copy, so memory
     /// that no call uses any more is kept for the next ones: up to this limit, and for two seconds after its last use.
-    /// With zero, large arguments are copied in small pieces like all others, which takes longer.
+    /// None is kept while memory is scarce, by the account of `/proc/pressure/memory`. With zero, large arguments are
+    /// copied in small pieces like all others, which takes longer.
     ///
     /// ```
     /// use retry_runtime::Runtime;

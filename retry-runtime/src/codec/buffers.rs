@@ -59,6 +59,8 @@ struct Retained<T> {
     limit: usize,
     /// Set while the caller of [`trim`](Self::trim) knows that it has to look again.
     is_watched: bool,
+    /// Nothing is kept before this time.
+    paused_until: Option<Instant>,
     is_closed: bool,
 }
 
@@ -75,6 +77,7 @@ impl<T> Retained<T> {
             bytes: 0,
             limit,
             is_watched: false,
+            paused_until: None,
             is_closed: false,
         }
     }
@@ -90,8 +93,9 @@ impl<T> Retained<T> {
     /// Keeps memory for the next use. Returns what there is no room for, and whether the caller of
     /// [`trim`](Self::trim) has to be told.
     #[must_use]
-    fn keep(&mut self, memory: T, size: usize) -> (Vec<T>, bool) {
-        if size > self.limit || self.is_closed {
+    fn keep(&mut self, memory: T, size: usize, now: Instant) -> (Vec<T>, bool) {
+        let is_paused = self.paused_until.is_some_and(|until| now < until);
+        if size > self.limit || is_paused || self.is_closed {
             return (vec![memory], false);
         }
         let mut dropped = Vec::new();
@@ -102,7 +106,7 @@ impl<T> Retained<T> {
         self.free.push(Free {
             memory,
             size,
-            since: Instant::now(),
+            since: now,
         });
         (dropped, !std::mem::replace(&mut self.is_watched, true))
     }
@@ -133,6 +137,13 @@ impl<T> Retained<T> {
         self.bytes = 0;
         let free = take(&mut self.free);
         free.into_iter().map(|free| free.memory).collect()
+    }
+
+    /// Keeps nothing for a while. Returns what was kept.
+    #[must_use]
+    fn pause(&mut self, until: Instant) -> Vec<T> {
+        self.paused_until = Some(until);
+        self.take_all()
     }
 
     /// Keeps nothing from now on. Returns what was kept.
@@ -182,7 +193,7 @@ impl<T> Keeper<T> {
 
     /// Keeps memory for the next use, as far as the limit allows.
     pub(crate) fn keep(&self, memory: T, size: usize) {
-        let (dropped, is_news) = self.lock().keep(memory, size);
+        let (dropped, is_news) = self.lock().keep(memory, size, Instant::now());
         drop(dropped);
         if is_news {
             (self.wake)();
@@ -199,6 +210,12 @@ impl<T> Keeper<T> {
     /// Drops all that is free.
     pub(crate) fn drop_free(&self) {
         let dropped = self.lock().take_all();
+        drop(dropped);
+    }
+
+    /// Drops all that is free, and keeps nothing for a while.
+    pub(crate) fn pause(&self, until: Instant) {
+        let dropped = self.lock().pause(until);
         drop(dropped);
     }
 
@@ -331,30 +348,34 @@ mod tests {
     #[test]
     fn kept_memory_is_limited() {
         let mut kept = Retained::new(100);
-        assert_eq!(kept.keep("a", 40), (vec![], true));
-        assert_eq!(kept.keep("b", 40), (vec![], false));
-        assert_eq!(kept.keep("c", 40), (vec!["a"], false));
-        assert_eq!(kept.keep("d", 101), (vec!["d"], false));
-        assert_eq!(kept.keep("e", 100), (vec!["b", "c"], false));
+        let now = Instant::now();
+        assert_eq!(kept.keep("a", 40, now), (vec![], true));
+        assert_eq!(kept.keep("b", 40, now), (vec![], false));
+        assert_eq!(kept.keep("c", 40, now), (vec!["a"], false));
+        assert_eq!(kept.keep("d", 101, now), (vec!["d"], false));
+        assert_eq!(kept.keep("e", 100, now), (vec!["b", "c"], false));
         assert_eq!(kept.take(|size| size == 100), Some("e"));
-        assert_eq!(kept.keep("f", 1), (vec![], false));
-        assert_eq!(kept.close(), ["f"]);
-        assert_eq!(kept.keep("g", 1), (vec!["g"], false));
+        assert_eq!(kept.keep("f", 1, now), (vec![], false));
+        let later = now + RETENTION;
+        assert_eq!(kept.pause(later), ["f"]);
+        assert_eq!(kept.keep("h", 1, now), (vec!["h"], false));
+        assert_eq!(kept.keep("i", 1, later), (vec![], false));
+        assert_eq!(kept.close(), ["i"]);
+        assert_eq!(kept.keep("g", 1, now), (vec!["g"], false));
     }
 
     #[test]
     fn memory_is_dropped_a_while_after_its_last_use() {
         let mut kept = Retained::new(100);
-        let _ = kept.keep("a", 1);
-        let _ = kept.keep("b", 2);
-        let first = kept.free[0].since;
-        // Although another one is used again and again.
-        kept.free[1].since = first + RETENTION / 2;
+        let first = Instant::now();
+        let _ = kept.keep("a", 1, first);
+        // Another one is used again and again.
+        let _ = kept.keep("b", 2, first + RETENTION / 2);
         assert_eq!(kept.trim(first), (vec![], Some(first + RETENTION)));
         let later = first + RETENTION;
         assert_eq!(kept.trim(later), (vec!["a"], Some(later + RETENTION / 2)));
         assert_eq!(kept.trim(later + RETENTION), (vec!["b"], None));
-        let (_, is_news) = kept.keep("c", 1);
+        let (_, is_news) = kept.keep("c", 1, later);
         assert!(is_news, "the caller does not look any more");
     }
 }

@@ -13,11 +13,13 @@ use super::OwnedPool;
 use super::connection::WorkerConnection;
 use super::exit::Reaped;
 use super::poll::poll_rung;
+use super::pressure;
 use super::receive::DYING;
 use super::receive::ReceiveSide;
 use super::sources::{NESTED, PROCESS, SOCKET, SOURCES, STDERR, STDOUT, Writable};
 use super::spawner::{self, request_standby, request_worker};
 use super::streams::patience_ends;
+use crate::codec::buffers::RETENTION;
 use crate::local::core::Core;
 use crate::scheduler::Inbound;
 use crate::sys::{self, attributes};
@@ -127,6 +129,7 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
         timer: None,
         timer_is_stale: true,
         trim_at: None,
+        pressure_at: Instant::now(),
         put_off_for: 0,
         put_off: false,
         closing: Vec::new(),
@@ -172,6 +175,8 @@ struct Reactor {
     timer_is_stale: bool,
     /// The time at which free memory may have to be dropped.
     trim_at: Option<Instant>,
+    /// The time from which on the pressure on memory is to be looked up again.
+    pressure_at: Instant,
     /// The number of events handled since that look-up was first put off.
     put_off_for: usize,
     /// True while output is left unread until the bell rings.
@@ -324,9 +329,16 @@ impl Reactor {
         }
     }
 
-    /// Drops free memory that was not used for a while, or finds out when to look again.
+    /// Drops free memory that was not used for a while, or all of it if memory is scarce. Finds out when to look again.
     fn trim(&mut self, now: Instant) {
-        self.trim_at = self.pool.shared.trim_memory(now);
+        let shared = &self.pool.shared;
+        if self.trim_at.is_some() && self.pressure_at <= now {
+            self.pressure_at = now + RETENTION;
+            if pressure::is_high() {
+                shared.pause_memory(self.pressure_at);
+            }
+        }
+        self.trim_at = shared.trim_memory(now);
     }
 
     /// Does what is due after a turn with `ready` events.

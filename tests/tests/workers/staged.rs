@@ -564,6 +564,45 @@ fn calls_without_a_descriptor_or_memory_go_another_way() {
     });
 }
 
+/// Returns the numbers of the files in which this process has staged arguments.
+fn staging_inodes() -> Vec<u64> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let is_one = |line: &&str| line.contains("/memfd:retry-staging");
+    let inode = |line: &str| line.split_whitespace().nth(4)?.parse().ok();
+    maps.lines().filter(is_one).filter_map(inode).collect()
+}
+
+#[retry_runtime::test]
+fn memory_in_use_again_and_again_is_dropped_when_it_is_scarce() {
+    fixture(LIMIT, serves, || {
+        let pressure = tempfile::NamedTempFile::new().unwrap();
+        let path = pressure.path().to_str().unwrap();
+        set_variable("MEMORY_PRESSURE_WATCH", path);
+        let (bytes, large) = (pattern(1, MIB), pattern(2, 9 * MIB));
+        let calls = || {
+            for one in [&bytes, &large] {
+                assert!(of_bytes.remote(one).wait().unwrap().1);
+            }
+            staging_inodes()
+        };
+        let first = calls();
+        assert!(!first.is_empty());
+        let report = "some avg10=10.00 avg60=0.00 avg300=0.00 total=1\n";
+        std::fs::write(path, report).unwrap();
+        eventually("new memory is used", SOON, || {
+            let now = calls();
+            first.iter().all(|inode| !now.contains(inode))
+        });
+        eventually("all is returned", SOON, is_returned_everywhere);
+    });
+}
+
+#[expect(unsafe_code, reason = "nothing safe sets it")]
+fn set_variable(name: &str, value: &str) {
+    // SAFETY: this process accesses its environment only through the standard library.
+    unsafe { std::env::set_var(name, value) };
+}
+
 #[retry_runtime::test]
 fn the_limit_on_messages_includes_what_is_staged() {
     fixture(LIMIT, serves, || {
