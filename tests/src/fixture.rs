@@ -78,6 +78,16 @@ impl Conditions {
     /// All conditions.
     pub const ALL: [Self; 3] = [Self::Free, Self::OneCpu, Self::Crowded];
 
+    /// Returns how many of `most` rounds a test runs under the conditions of its process: a quarter in a crowd, where a
+    /// round takes three times as long and the tests beside it have to wait.
+    #[must_use]
+    pub fn rounds(most: u32) -> u32 {
+        match Self::current() {
+            Some(Self::Crowded) => most / 4,
+            _ => most,
+        }
+    }
+
     /// Returns the conditions under which this process was started.
     fn current() -> Option<Self> {
         let given = std::env::var(CONDITIONS).ok()?;

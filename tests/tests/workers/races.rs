@@ -109,7 +109,7 @@ fn a_worker_killed_during_a_map_repeats_only_its_own_input() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         let mut known = Vec::new();
         let mut deaths = 0;
-        seeded(ROUNDS, |random, _| {
+        seeded(Conditions::rounds(ROUNDS), |random, _| {
             let ledger = Ledger::new();
             let mut killer = Killer::new(&mut known);
             let mut others = random.fork();
@@ -129,7 +129,8 @@ fn a_worker_killed_during_a_map_repeats_only_its_own_input() {
             deaths += killer.killed.len();
         });
         eprintln!("{deaths} workers were killed");
-        assert!(deaths > ROUNDS as usize / 4, "only {deaths} were killed");
+        let rounds = Conditions::rounds(ROUNDS) as usize;
+        assert!(deaths > rounds / 4, "only {deaths} were killed");
     });
 }
 
@@ -137,7 +138,7 @@ fn a_worker_killed_during_a_map_repeats_only_its_own_input() {
 fn threads_do_not_notice_that_workers_are_killed() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         let mut known = Vec::new();
-        seeded(ROUNDS, |random, _| {
+        seeded(Conditions::rounds(ROUNDS), |random, _| {
             let ledger = Ledger::new();
             let mut killer = Killer::new(&mut known);
             let durations: Vec<u64> = (0..12).map(|_| random.u64(0..600)).collect();
@@ -168,7 +169,7 @@ fn threads_do_not_notice_that_workers_are_killed() {
 #[retry_runtime::test]
 fn a_dropped_call_leaves_nothing_to_the_next_one() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
-        seeded(ROUNDS, |random, round| {
+        seeded(Conditions::rounds(ROUNDS), |random, round| {
             let ledger = Ledger::new();
             let first = u64::from(round) * 10;
             let mut dropped = triple.remote(ledger.path(), first, random.u64(0..1500));
@@ -194,7 +195,7 @@ fn a_dropped_call_leaves_nothing_to_the_next_one() {
 #[retry_runtime::test]
 fn a_map_dropped_midway_starts_nothing_any_more() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
-        seeded(ROUNDS, |random, _| {
+        seeded(Conditions::rounds(ROUNDS), |random, _| {
             let ledger = Ledger::new();
             let mut others = random.fork();
             let inputs = (0..500).map(|input| (ledger.path(), input, others.u64(0..200)));
@@ -220,7 +221,7 @@ fn a_map_dropped_midway_starts_nothing_any_more() {
 fn a_timeout_at_the_end_of_a_call_is_one_or_the_other() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         let mut tally = [0; 2];
-        seeded(ROUNDS, |random, _| {
+        seeded(Conditions::rounds(ROUNDS), |random, _| {
             let ledger = Ledger::new();
             let mut others = random.fork();
             let timeout = Duration::from_micros(2000);
@@ -258,7 +259,7 @@ fn a_timeout_at_the_end_of_a_call_is_one_or_the_other() {
 fn single_use_workers_are_used_once_also_while_they_are_killed() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         let mut known = Vec::new();
-        seeded(ROUNDS, |random, _| {
+        seeded(Conditions::rounds(ROUNDS), |random, _| {
             let ledger = Ledger::new();
             let mut killer = Killer::new(&mut known);
             let mut others = random.fork();

@@ -177,7 +177,7 @@ fn a_shutdown_leaves_no_standby() {
 #[retry_runtime::test]
 fn a_shutdown_at_any_moment_leaves_no_process() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
-        seeded(200, |random, round| {
+        seeded(Conditions::rounds(200), |random, round| {
             let mark = format!("{}-{round}", std::process::id());
             let runtime = Runtime::builder().env("MARK", &mark).build().unwrap();
             let call = || own_pid.on(&runtime).remote().wait().unwrap();
@@ -197,7 +197,7 @@ fn a_shutdown_at_any_moment_leaves_no_process() {
 fn workers_and_standbys_may_be_killed_at_any_moment() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         let mut replaced_by_standbys = 0;
-        seeded(200, |random, _| {
+        seeded(Conditions::rounds(200), |random, _| {
             let worker = call();
             if random.bool() {
                 standby_is_up(random.u64(0..10_000));
@@ -215,7 +215,8 @@ fn workers_and_standbys_may_be_killed_at_any_moment() {
             replaced_by_standbys += u32::from(standbys.contains(&next));
         });
         eprintln!("{replaced_by_standbys} were replaced by standbys");
-        assert!(replaced_by_standbys > 10, "{replaced_by_standbys}");
+        let least = Conditions::rounds(200) / 20;
+        assert!(replaced_by_standbys > least, "{replaced_by_standbys}");
     });
 }
 
@@ -400,7 +401,7 @@ fn a_standby_is_set_up_like_any_other_worker() {
 #[retry_runtime::test]
 fn the_death_of_a_standby_is_never_a_start_that_failed() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
-        seeded(200, |random, round| {
+        seeded(Conditions::rounds(200), |random, round| {
             assert!(kill_child(call()));
             call();
             let standby = standby();
