@@ -126,15 +126,12 @@ impl Host {
         let show = async {
             let mut backoff = Backoff::new();
             loop {
+                let begun = Instant::now();
                 let polled = self
                     .service
                     .poll(queue.function(), &identity, &key, LONG_LIMIT);
-                let polled = polled.await;
-                if polled.is_ok() {
-                    backoff = Backoff::new();
-                }
-                match polled {
-                    Ok(None) => {}
+                match polled.await {
+                    Ok(None) => tokio::time::sleep(backoff.after_poll(begun)).await,
                     Ok(Some(task)) => {
                         let why = Report::Failed("this queue has no tasks");
                         let _ = self.service.report(&task.token, &why).await;
@@ -174,16 +171,17 @@ impl Host {
                 continue;
             }
             // Also if the agent drains meanwhile: a task that comes with it is handed back.
+            let begun = Instant::now();
             let polled = self
                 .service
                 .poll(&name, self.agent.name(), &self.key, POLL_LIMIT);
             let polled = polled.await;
             if polled.is_ok() {
-                backoff = Backoff::new();
                 self.is_back();
             }
             match polled {
                 Ok(Some(mut task)) => {
+                    backoff = Backoff::new();
                     let delivery = Delivery {
                         body: std::mem::take(&mut task.body),
                         ledger: task.ledger.take(),
@@ -194,7 +192,10 @@ impl Host {
                     let host = Arc::clone(self);
                     held.spawn(async move { host.carry(&task, run).await });
                 }
-                Ok(None) => {}
+                Ok(None) => tokio::select! {
+                    () = tokio::time::sleep(backoff.after_poll(begun)) => {}
+                    () = self.drained() => {}
+                },
                 Err(problem) => {
                     self.is_away(&problem);
                     tokio::select! {

@@ -1,11 +1,14 @@
 //! Delays between attempts to reach the server.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const FIRST: Duration = Duration::from_millis(50);
 
 const LONGEST: Duration = Duration::from_secs(2);
+
+/// The time that a server takes at least before it answers a poll with nothing. A proxy may do so at once.
+const POLL: Duration = Duration::from_secs(1);
 
 /// A delay that doubles, with a random part, so that many processes do not come back at once.
 pub(crate) struct Backoff(Duration);
@@ -24,6 +27,15 @@ impl Backoff {
 
     pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.next()).await;
+    }
+
+    /// Returns the delay after a poll that was answered with nothing: none, unless that was sooner than a server does it.
+    pub(crate) fn after_poll(&mut self, begun: Instant) -> Duration {
+        if begun.elapsed() < POLL {
+            return self.next();
+        }
+        *self = Self::new();
+        Duration::ZERO
     }
 }
 

@@ -275,12 +275,13 @@ async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<
     let mut is_asked = false;
     let mut denial = Denial::default();
     loop {
-        let result = async {
+        let polled = async {
             tokio::time::sleep(pause).await;
-            service.result(id).await
+            let begun = Instant::now();
+            (begun, service.result(id).await)
         };
-        let result = tokio::select! {
-            result = result => result,
+        let (begun, result) = tokio::select! {
+            polled = polled => polled,
             Ok(_) = cancelled.wait_for(|is_cancelled| *is_cancelled), if !is_asked => {
                 is_asked = true;
                 ask_to_end(service, id);
@@ -290,8 +291,7 @@ async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<
         match result {
             Ok(None) => {
                 denial = Denial::default();
-                backoff = Backoff::new();
-                pause = Duration::ZERO;
+                pause = backoff.after_poll(begun);
                 continue;
             }
             Ok(Some(Outcome::Completed(answer))) => return TaskEnd::Answered(answer),

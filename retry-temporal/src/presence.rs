@@ -154,7 +154,7 @@ impl Presence {
             match polled.await {
                 // The server ends a poll before its limit, unless the connection is cut.
                 Ok(_) if begun.elapsed() >= self.times.renews => self.service.renew(),
-                Ok(_) => backoff = Backoff::new(),
+                Ok(_) => tokio::time::sleep(backoff.after_poll(begun)).await,
                 Err(_) => backoff.wait().await,
             }
         }

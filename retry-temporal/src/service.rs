@@ -37,6 +37,8 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     StartActivityExecutionRequest,
 };
 
+use crate::backoff::{Backoff, random};
+
 /// The limit of a call that the server answers at once.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -48,6 +50,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The time for which a connection is kept although a call has got no answer on it.
 const LEAST_AGE: Duration = Duration::from_secs(5);
+
+/// The time for which the clock of the server is not asked for again.
+const CLOCK_IS_KNOWN: Duration = Duration::from_secs(5 * 60);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -105,6 +110,8 @@ pub(crate) struct Service {
     /// Held while a connection is being made.
     connecting: tokio::sync::Mutex<()>,
     has_answered: AtomicBool,
+    /// The last time that the server has told by its clock, and when that was.
+    clock: tokio::sync::Mutex<Option<(Instant, SystemTime)>>,
 }
 
 #[derive(Default)]
@@ -242,6 +249,7 @@ pub(crate) fn open(address: &str, identity: &str) -> Result<Service, String> {
         state: Mutex::default(),
         connecting: tokio::sync::Mutex::new(()),
         has_answered: AtomicBool::new(false),
+        clock: tokio::sync::Mutex::new(None),
     })
 }
 
@@ -401,12 +409,49 @@ impl Service {
         name: &str,
         lately: Duration,
     ) -> Result<Vec<String>, Problem> {
-        let now = SystemTime::now();
-        let is_alive = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age <= lately);
         let all = self.all_pollers(name).await?;
-        // The clock of the server may be ahead.
-        let alive = all.into_iter().filter(|(_, at)| is_alive(*at) || *at > now);
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
+        let since = self.clock().await?.checked_sub(lately);
+        let alive = all.into_iter().filter(|(_, at)| Some(*at) >= since);
         Ok(alive.map(|(identity, _)| identity).collect())
+    }
+
+    /// Returns the time by the clock of the server, from which that of this machine may differ. The server tells it for a
+    /// poll, so this program polls a queue of its own from time to time.
+    async fn clock(&self) -> Result<SystemTime, Problem> {
+        let mut clock = self.clock.lock().await;
+        let known = clock.filter(|(told_at, _)| told_at.elapsed() < CLOCK_IS_KNOWN);
+        let (told_at, told) = match known {
+            Some(known) => known,
+            None => {
+                let told = self.time_of_a_poll().await?;
+                *clock.insert((Instant::now(), told))
+            }
+        };
+        Ok(told + told_at.elapsed())
+    }
+
+    /// Polls a queue that only this process knows, and returns when that was by the clock of the server.
+    async fn time_of_a_poll(&self) -> Result<SystemTime, Problem> {
+        let name = format!("clock/{:016x}", random());
+        let told = async {
+            let mut backoff = Backoff::new();
+            loop {
+                backoff.wait().await;
+                if let Some(at) = self.last_poll(&name).await? {
+                    return Ok(at);
+                }
+            }
+        };
+        tokio::select! {
+            told = told => told,
+            polled = self.poll(&name, "clock", &name, LIMIT) => {
+                polled?;
+                Err(Problem::Busy)
+            }
+        }
     }
 
     /// Returns when a queue with a single poller was last polled, by the clock of the server.

@@ -1,4 +1,4 @@
-//! A proxy in front of a server, which denies requests as the authorisation of a server does.
+//! A proxy in front of a server, which can deny requests as the authorisation of a server does, or answer them itself.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
@@ -26,11 +26,19 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct Rules {
-    /// The beginning of the names of methods that are denied.
-    denied: Option<&'static str>,
-    /// The times of the requests, by the names of their methods, and of those that were denied.
+    /// The beginning of the names of methods that are not passed on, and the answer.
+    own: Option<(&'static str, Answer)>,
+    /// The times of the requests that were passed on, and of the others, by the names of their methods.
     passed: BTreeMap<String, Vec<Instant>>,
-    refused: BTreeMap<String, Vec<Instant>>,
+    answered: BTreeMap<String, Vec<Instant>>,
+}
+
+/// The answer of the proxy itself.
+#[derive(Clone, Copy)]
+enum Answer {
+    Denied,
+    /// A message without fields.
+    Empty,
 }
 
 impl Proxy {
@@ -69,12 +77,17 @@ impl Proxy {
 
     /// Denies the methods whose names begin so, from now on, and no others.
     pub fn deny(&self, methods: &'static str) {
-        lock(&self.rules).denied = Some(methods);
+        lock(&self.rules).own = Some((methods, Answer::Denied));
     }
 
-    /// Denies nothing any more.
+    /// Answers the methods whose names begin so at once with an empty message, from now on, and no others.
+    pub fn answer(&self, methods: &'static str) {
+        lock(&self.rules).own = Some((methods, Answer::Empty));
+    }
+
+    /// Passes all requests on again.
     pub fn allow(&self) {
-        lock(&self.rules).denied = None;
+        lock(&self.rules).own = None;
     }
 
     /// Returns the times of the requests with a method that were passed on to the server.
@@ -87,11 +100,11 @@ impl Proxy {
             .unwrap_or_default()
     }
 
-    /// Returns the times of the requests with a method that were denied.
+    /// Returns the times of the requests with a method that were denied, or answered here.
     #[must_use]
-    pub fn denied(&self, method: &str) -> Vec<Instant> {
+    pub fn answered(&self, method: &str) -> Vec<Instant> {
         lock(&self.rules)
-            .refused
+            .answered
             .get(method)
             .cloned()
             .unwrap_or_default()
@@ -119,20 +132,19 @@ async fn serve(client: TcpStream, server: SocketAddr, rules: &Arc<Mutex<Rules>>)
         let (request, respond) = request?;
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
         let mut rules = lock(rules);
-        let is_denied = rules
-            .denied
-            .is_some_and(|denied| method.starts_with(denied));
-        let log = match is_denied {
-            true => &mut rules.refused,
-            false => &mut rules.passed,
+        let own = rules.own.filter(|(begin, _)| method.starts_with(begin));
+        let log = match own {
+            Some(_) => &mut rules.answered,
+            None => &mut rules.passed,
         };
         log.entry(method.to_owned())
             .or_default()
             .push(Instant::now());
         drop(rules);
-        match is_denied {
-            true => deny(respond)?,
-            false => {
+        match own {
+            Some((_, Answer::Denied)) => deny(respond)?,
+            Some((_, Answer::Empty)) => answer(respond)?,
+            None => {
                 let sender = sender.clone();
                 tokio::spawn(async move { pass(request, respond, sender).await.ok() });
             }
@@ -147,6 +159,17 @@ fn deny(mut respond: SendResponse<Bytes>) -> Ended {
         .header("grpc-status", "7")
         .header("grpc-message", "not now");
     respond.send_response(response.body(())?, true)?;
+    Ok(())
+}
+
+fn answer(mut respond: SendResponse<Bytes>) -> Ended {
+    let response = Response::builder().header("content-type", "application/grpc");
+    let mut stream = respond.send_response(response.body(())?, false)?;
+    // Neither compressed nor any byte long.
+    stream.send_data(Bytes::from_static(&[0; 5]), false)?;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    stream.send_trailers(trailers)?;
     Ok(())
 }
 

@@ -446,7 +446,7 @@ fn a_call_outlasts_a_server_that_denies_access_for_a_moment() {
         proxy.deny("");
         let beat = "RecordActivityTaskHeartbeat";
         eventually("signs of life are denied", SOON, || {
-            proxy.denied(beat).len() >= 3
+            proxy.answered(beat).len() >= 3
         });
         proxy.allow();
         let before = proxy.passed(beat).len();
@@ -497,7 +497,7 @@ fn polls_that_are_denied_become_rare_and_recover() {
         let world = machines(&server);
         proxy.deny("PollActivityTaskQueue");
         let agent = agent_behind(&proxy, &world, "slow");
-        let denied = || proxy.denied("PollActivityTaskQueue");
+        let denied = || proxy.answered("PollActivityTaskQueue");
         // One of the two polls, for tasks and for being found, is denied six times then.
         eventually("polls are denied", SOON, || denied().len() >= 12);
         let times = denied();
@@ -515,6 +515,29 @@ fn polls_that_are_denied_become_rare_and_recover() {
 }
 
 #[test]
+fn polls_that_are_answered_at_once_become_rare() {
+    Proxy::prepare();
+    fixture_outside(LIMIT, || {
+        let (server, proxy) = server_behind_proxy();
+        let world = machines(&server);
+        proxy.answer("PollActivity");
+        let agent = agent_behind(&proxy, &world, "slow");
+        let caller = start_behind(&proxy, &world, &["single", "7"]);
+        for poll in ["PollActivityTaskQueue", "PollActivityExecution"] {
+            eventually("polls are answered", SOON, || {
+                proxy.answered(poll).len() >= 12
+            });
+            let times = proxy.answered(poll);
+            let passed = times[11] - times[0];
+            assert!(passed >= Duration::from_millis(775), "{poll}: {passed:?}");
+        }
+        proxy.allow();
+        assert_eq!(output(caller.wait_with_output().unwrap()), "7\n");
+        agent.end();
+    });
+}
+
+#[test]
 fn a_caller_outlasts_a_server_that_denies_it_results_for_a_moment() {
     Proxy::prepare();
     fixture_outside(LIMIT, || {
@@ -524,7 +547,7 @@ fn a_caller_outlasts_a_server_that_denies_it_results_for_a_moment() {
         proxy.deny("PollActivityExecution");
         let caller = start_behind(&proxy, &world, &["single", "7"]);
         eventually("the result is denied", SOON, || {
-            proxy.denied("PollActivityExecution").len() >= 3
+            proxy.answered("PollActivityExecution").len() >= 3
         });
         proxy.allow();
         assert_eq!(output(caller.wait_with_output().unwrap()), "7\n");
@@ -544,7 +567,7 @@ fn a_call_is_cancelled_although_that_is_denied_for_a_moment() {
         proxy.deny("RequestCancelActivityExecution");
         caller.stdin.take().unwrap().write_all(b"\n").unwrap();
         eventually("the request is denied", SOON, || {
-            proxy.denied("RequestCancelActivityExecution").len() >= 3
+            proxy.answered("RequestCancelActivityExecution").len() >= 3
         });
         proxy.allow();
         let printed = output(caller.wait_with_output().unwrap());
