@@ -5,6 +5,8 @@
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 pub(crate) struct fetch;
 const _: () = {
+    #[allow(dead_code, deprecated, non_camel_case_types)]
+    type __fetch_0 = FetchError;
     #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
     fn url() {}
     #[allow(deprecated)]
@@ -18,23 +20,22 @@ const _: () = {
         #[allow(clippy::all, clippy::pedantic)]
         fn __start<'__call>(
             url: &'__call str,
-        ) -> ::retry_runtime::__private0::BoxFuture<
-            '__call,
-            Result<String, FetchError>,
-        > {
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, __fetch_0>> {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::Stays as _;
             ::retry_runtime::__private0::Started(Self::fetch(url)).__boxed()
         }
         /// Calls the function in this process: an ordinary call, to which no policy applies.
         #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-        pub(crate) async fn local(&self, url: &str) -> Result<String, FetchError> {
+        pub(crate) async fn local(&self, url: &str) -> Result<String, __fetch_0> {
             Self::fetch(url).await
         }
     }
 };
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
+    #[allow(dead_code, deprecated, non_camel_case_types)]
+    type __fetch_0 = FetchError;
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "fetch"),
             ::core::file!(),
@@ -46,22 +47,22 @@ const _: () = {
     static __STUB: ::retry_runtime::__private0::Typed<
         for<'__call> fn(
             &'__call str,
-        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, FetchError>>,
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, __fetch_0>>,
         (::retry_runtime::__private0::Ref<str>,),
-        Result<String, FetchError>,
+        Result<String, __fetch_0>,
     > = ::retry_runtime::__private0::Typed::new(fetch::__start, &__REGISTRATION);
     const _: () = <str as ::retry_runtime::__private0::Referred>::HOLDS;
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<Result<String, FetchError>>::NEW
+        ::retry_runtime::__private0::Output::<Result<String, __fetch_0>>::NEW
             .sent_value::<String>();
-        ::retry_runtime::__private0::Output::<Result<String, FetchError>>::NEW
-            .sent_error::<FetchError>();
+        ::retry_runtime::__private0::Output::<Result<String, __fetch_0>>::NEW
+            .sent_error::<__fetch_0>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Async(__run),
             ::core::any::type_name::<
-                ((::retry_runtime::__private0::Ref<str>,), Result<String, FetchError>),
+                ((::retry_runtime::__private0::Ref<str>,), Result<String, __fetch_0>),
             >,
         )
         .shown_by(__show);
@@ -119,8 +120,7 @@ const _: () = {
     type __Kind = ::retry_runtime::__private0::Kind<
         {
             ::retry_runtime::__private0::kind!(
-                Result < String, FetchError >, (::retry_runtime::__private0::Ref < str
-                >,)
+                Result < String, __fetch_0 >, (::retry_runtime::__private0::Ref < str >,)
             )
         },
     >;
@@ -132,10 +132,10 @@ const _: () = {
                 &'__call str,
             ) -> ::retry_runtime::__private0::BoxFuture<
                 '__call,
-                Result<String, FetchError>,
+                Result<String, __fetch_0>,
             >,
             (::retry_runtime::__private0::Ref<str>,),
-            Result<String, FetchError>,
+            Result<String, __fetch_0>,
         > {
             &__STUB
         }
@@ -152,11 +152,11 @@ const _: () = {
             ) -> ::retry_runtime::__private0::Call<
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 self.__stub().__call((url,))
@@ -169,11 +169,11 @@ const _: () = {
             ) -> ::retry_runtime::__private0::FunctionCall<
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 ::retry_runtime::__private0::spawn(self.remote(url))
@@ -185,11 +185,11 @@ const _: () = {
             ) -> ::retry_runtime::__private0::FunctionCall<
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 self.__stub().__attach(__call)
@@ -208,11 +208,11 @@ const _: () = {
                 __I::IntoIter,
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 self.__stub().__map(__inputs)
@@ -231,11 +231,11 @@ const _: () = {
                 __I::IntoIter,
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     String,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
@@ -249,10 +249,10 @@ const _: () = {
                     &'__call str,
                 ) -> ::retry_runtime::__private0::BoxFuture<
                     '__call,
-                    Result<String, FetchError>,
+                    Result<String, __fetch_0>,
                 >,
                 (::retry_runtime::__private0::Ref<str>,),
-                Result<String, FetchError>,
+                Result<String, __fetch_0>,
             > {
                 self.__stub().with_options(__options)
             }
@@ -265,10 +265,10 @@ const _: () = {
                     &'__call str,
                 ) -> ::retry_runtime::__private0::BoxFuture<
                     '__call,
-                    Result<String, FetchError>,
+                    Result<String, __fetch_0>,
                 >,
                 (::retry_runtime::__private0::Ref<str>,),
-                Result<String, FetchError>,
+                Result<String, __fetch_0>,
             > {
                 self.__stub().on(__runtime)
             }
@@ -292,13 +292,13 @@ const _: () = {
     impl ::core::ops::Deref for fetch {
         type Target = for<'__call> fn(
             &'__call str,
-        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, FetchError>>;
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, __fetch_0>>;
         fn deref(&self) -> &Self::Target {
             static __FUNCTION: for<'__call> fn(
                 &'__call str,
             ) -> ::retry_runtime::__private0::BoxFuture<
                 '__call,
-                Result<String, FetchError>,
+                Result<String, __fetch_0>,
             > = fetch::__start;
             &__FUNCTION
         }

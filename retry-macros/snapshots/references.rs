@@ -5,6 +5,8 @@
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct search;
 const _: () = {
+    #[allow(dead_code, deprecated, non_camel_case_types)]
+    type __search_0 = Settings;
     #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
     fn text() {}
     #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
@@ -26,7 +28,7 @@ const _: () = {
             &self,
             text: &str,
             bytes: &[u8],
-            settings: &Settings,
+            settings: &__search_0,
             limit: usize,
         ) -> usize {
             Self::search(text, bytes, settings, limit)
@@ -35,6 +37,8 @@ const _: () = {
 };
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
+    #[allow(dead_code, deprecated, non_camel_case_types)]
+    type __search_0 = Settings;
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
         ::core::concat!(::core::module_path!(), "::", "search"),
         ::core::file!(),
@@ -42,11 +46,11 @@ const _: () = {
         &["text", "bytes", "settings", "limit"],
     );
     static __STUB: ::retry_runtime::__private0::Typed<
-        fn(&str, &[u8], &Settings, usize) -> usize,
+        fn(&str, &[u8], &__search_0, usize) -> usize,
         (
             ::retry_runtime::__private0::Ref<str>,
             ::retry_runtime::__private0::Ref<[u8]>,
-            ::retry_runtime::__private0::Ref<Settings>,
+            ::retry_runtime::__private0::Ref<__search_0>,
             ::retry_runtime::__private0::Val<usize>,
         ),
         usize,
@@ -67,7 +71,7 @@ const _: () = {
             !::retry_runtime::__private0::IsReferred::<[u8]>::IS && !false
         },
     >>::Type as ::retry_runtime::__private0::Sent>::HOLDS;
-    const _: () = <Settings as ::retry_runtime::__private0::Referred>::HOLDS;
+    const _: () = <__search_0 as ::retry_runtime::__private0::Referred>::HOLDS;
     const _: () = <usize as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<usize>::NEW.sent_value::<usize>();
@@ -81,7 +85,7 @@ const _: () = {
                     (
                         ::retry_runtime::__private0::Ref<str>,
                         ::retry_runtime::__private0::Ref<[u8]>,
-                        ::retry_runtime::__private0::Ref<Settings>,
+                        ::retry_runtime::__private0::Ref<__search_0>,
                         ::retry_runtime::__private0::Val<usize>,
                     ),
                     usize,
@@ -97,7 +101,7 @@ const _: () = {
                 (
                     ::retry_runtime::__private0::Ref<str>,
                     ::retry_runtime::__private0::Ref<[u8]>,
-                    ::retry_runtime::__private0::Ref<Settings>,
+                    ::retry_runtime::__private0::Ref<__search_0>,
                     ::retry_runtime::__private0::Val<usize>,
                 ),
             >::NEW
@@ -129,7 +133,7 @@ const _: () = {
             (
                 ::retry_runtime::__private0::Ref<str>,
                 ::retry_runtime::__private0::Ref<[u8]>,
-                ::retry_runtime::__private0::Ref<Settings>,
+                ::retry_runtime::__private0::Ref<__search_0>,
                 ::retry_runtime::__private0::Val<usize>,
             ),
         >::NEW
@@ -154,7 +158,7 @@ const _: () = {
             ::retry_runtime::__private0::kind!(
                 usize, (::retry_runtime::__private0::Ref < str >,
                 ::retry_runtime::__private0::Ref < [u8] >,
-                ::retry_runtime::__private0::Ref < Settings >,
+                ::retry_runtime::__private0::Ref < __search_0 >,
                 ::retry_runtime::__private0::Val < usize >,)
             )
         },
@@ -163,11 +167,11 @@ const _: () = {
         fn __stub(
             &self,
         ) -> &'static ::retry_runtime::__private0::Typed<
-            fn(&str, &[u8], &Settings, usize) -> usize,
+            fn(&str, &[u8], &__search_0, usize) -> usize,
             (
                 ::retry_runtime::__private0::Ref<str>,
                 ::retry_runtime::__private0::Ref<[u8]>,
-                ::retry_runtime::__private0::Ref<Settings>,
+                ::retry_runtime::__private0::Ref<__search_0>,
                 ::retry_runtime::__private0::Val<usize>,
             ),
             usize,
@@ -191,7 +195,7 @@ const _: () = {
                 &self,
                 text: &str,
                 bytes: &[u8],
-                settings: &Settings,
+                settings: &__search_0,
                 limit: usize,
             ) -> ::retry_runtime::__private0::Call<
                 <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
@@ -205,7 +209,7 @@ const _: () = {
                 &self,
                 text: &str,
                 bytes: &[u8],
-                settings: &Settings,
+                settings: &__search_0,
                 limit: usize,
             ) -> ::retry_runtime::__private0::FunctionCall<
                 <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
@@ -232,7 +236,7 @@ const _: () = {
                 __I: ::core::iter::IntoIterator<
                         Item: ::retry_runtime::__private0::Accepted<
                                 Self,
-                                (&'__input str, &'__input [u8], &'__input Settings, usize),
+                                (&'__input str, &'__input [u8], &'__input __search_0, usize),
                             >,
                     >,
             >(
@@ -252,7 +256,7 @@ const _: () = {
                 __I: ::core::iter::IntoIterator<
                         Item: ::retry_runtime::__private0::Accepted<
                                 Self,
-                                (&'__input str, &'__input [u8], &'__input Settings, usize),
+                                (&'__input str, &'__input [u8], &'__input __search_0, usize),
                             >,
                     >,
             >(
@@ -270,11 +274,11 @@ const _: () = {
                 &self,
                 __options: ::retry_runtime::__private0::Options,
             ) -> ::retry_runtime::__private0::Typed<
-                fn(&str, &[u8], &Settings, usize) -> usize,
+                fn(&str, &[u8], &__search_0, usize) -> usize,
                 (
                     ::retry_runtime::__private0::Ref<str>,
                     ::retry_runtime::__private0::Ref<[u8]>,
-                    ::retry_runtime::__private0::Ref<Settings>,
+                    ::retry_runtime::__private0::Ref<__search_0>,
                     ::retry_runtime::__private0::Val<usize>,
                 ),
                 usize,
@@ -286,11 +290,11 @@ const _: () = {
                 &self,
                 __runtime: &::retry_runtime::__private0::Runtime,
             ) -> ::retry_runtime::__private0::Typed<
-                fn(&str, &[u8], &Settings, usize) -> usize,
+                fn(&str, &[u8], &__search_0, usize) -> usize,
                 (
                     ::retry_runtime::__private0::Ref<str>,
                     ::retry_runtime::__private0::Ref<[u8]>,
-                    ::retry_runtime::__private0::Ref<Settings>,
+                    ::retry_runtime::__private0::Ref<__search_0>,
                     ::retry_runtime::__private0::Val<usize>,
                 ),
                 usize,
@@ -311,14 +315,14 @@ const _: () = {
         type Arguments = <(
             ::retry_runtime::__private0::Ref<str>,
             ::retry_runtime::__private0::Ref<[u8]>,
-            ::retry_runtime::__private0::Ref<Settings>,
+            ::retry_runtime::__private0::Ref<__search_0>,
             ::retry_runtime::__private0::Val<usize>,
         ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for search {
-        type Target = fn(&str, &[u8], &Settings, usize) -> usize;
+        type Target = fn(&str, &[u8], &__search_0, usize) -> usize;
         fn deref(&self) -> &Self::Target {
-            static __FUNCTION: fn(&str, &[u8], &Settings, usize) -> usize = search::search;
+            static __FUNCTION: fn(&str, &[u8], &__search_0, usize) -> usize = search::search;
             &__FUNCTION
         }
     }

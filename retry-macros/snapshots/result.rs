@@ -5,6 +5,8 @@
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct fetch;
 const _: () = {
+    #[allow(dead_code, deprecated, non_camel_case_types)]
+    type __fetch_0 = FetchError;
     #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
     fn url() {}
     #[allow(deprecated)]
@@ -16,13 +18,15 @@ const _: () = {
         }
         /// Calls the function in this process: an ordinary call, to which no policy applies.
         #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-        fn local(&self, url: String) -> Result<Vec<u8>, FetchError> {
+        fn local(&self, url: String) -> Result<Vec<u8>, __fetch_0> {
             Self::fetch(url)
         }
     }
 };
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
+    #[allow(dead_code, deprecated, non_camel_case_types)]
+    type __fetch_0 = FetchError;
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "fetch"),
             ::core::file!(),
@@ -39,25 +43,25 @@ const _: () = {
             ),
         );
     static __STUB: ::retry_runtime::__private0::Typed<
-        fn(String) -> Result<Vec<u8>, FetchError>,
+        fn(String) -> Result<Vec<u8>, __fetch_0>,
         (::retry_runtime::__private0::Val<String>,),
-        Result<Vec<u8>, FetchError>,
+        Result<Vec<u8>, __fetch_0>,
     > = ::retry_runtime::__private0::Typed::new(fetch::fetch, &__REGISTRATION);
     const _: () = <String as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<
             <Result<
                 Vec<u8>,
-                FetchError,
+                __fetch_0,
             > as ::retry_runtime::__private0::Suspect<
                 {
                     #[allow(unused_imports)]
                     use ::retry_runtime::__private0::Otherwise as _;
                     !(::retry_runtime::__private0::IsPlain::<
-                        Result<Vec<u8>, FetchError>,
+                        Result<Vec<u8>, __fetch_0>,
                     >::IS
                         || ::retry_runtime::__private0::IsSuccess::<
-                            Result<Vec<u8>, FetchError>,
+                            Result<Vec<u8>, __fetch_0>,
                         >::IS)
                         && (false || ::retry_runtime::__private0::IsPlain::<u8>::IS)
                 },
@@ -70,26 +74,23 @@ const _: () = {
                     #[allow(unused_imports)]
                     use ::retry_runtime::__private0::Otherwise as _;
                     !(::retry_runtime::__private0::IsPlain::<
-                        Result<Vec<u8>, FetchError>,
+                        Result<Vec<u8>, __fetch_0>,
                     >::IS
                         || ::retry_runtime::__private0::IsSuccess::<
-                            Result<Vec<u8>, FetchError>,
+                            Result<Vec<u8>, __fetch_0>,
                         >::IS) && !false
                 },
             >>::Type,
         >::NEW
             .sent_value::<u8>();
-        ::retry_runtime::__private0::Output::<Result<Vec<u8>, FetchError>>::NEW
-            .sent_error::<FetchError>();
+        ::retry_runtime::__private0::Output::<Result<Vec<u8>, __fetch_0>>::NEW
+            .sent_error::<__fetch_0>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
             ::core::any::type_name::<
-                (
-                    (::retry_runtime::__private0::Val<String>,),
-                    Result<Vec<u8>, FetchError>,
-                ),
+                ((::retry_runtime::__private0::Val<String>,), Result<Vec<u8>, __fetch_0>),
             >,
         )
         .shown_by(__show);
@@ -138,7 +139,7 @@ const _: () = {
     type __Kind = ::retry_runtime::__private0::Kind<
         {
             ::retry_runtime::__private0::kind!(
-                Result < Vec < u8 >, FetchError >, (::retry_runtime::__private0::Val <
+                Result < Vec < u8 >, __fetch_0 >, (::retry_runtime::__private0::Val <
                 String >,)
             )
         },
@@ -147,9 +148,9 @@ const _: () = {
         fn __stub(
             &self,
         ) -> &'static ::retry_runtime::__private0::Typed<
-            fn(String) -> Result<Vec<u8>, FetchError>,
+            fn(String) -> Result<Vec<u8>, __fetch_0>,
             (::retry_runtime::__private0::Val<String>,),
-            Result<Vec<u8>, FetchError>,
+            Result<Vec<u8>, __fetch_0>,
         > {
             &__STUB
         }
@@ -166,11 +167,11 @@ const _: () = {
             ) -> ::retry_runtime::__private0::Call<
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 self.__stub().__call((url,))
@@ -183,11 +184,11 @@ const _: () = {
             ) -> ::retry_runtime::__private0::FunctionCall<
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 ::retry_runtime::__private0::spawn(self.remote(url))
@@ -199,11 +200,11 @@ const _: () = {
             ) -> ::retry_runtime::__private0::FunctionCall<
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 self.__stub().__attach(__call)
@@ -222,11 +223,11 @@ const _: () = {
                 __I::IntoIter,
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 self.__stub().__map(__inputs)
@@ -245,11 +246,11 @@ const _: () = {
                 __I::IntoIter,
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
                     Vec<u8>,
-                    FetchError,
+                    __fetch_0,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
                 ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
@@ -259,9 +260,9 @@ const _: () = {
                 &self,
                 __options: ::retry_runtime::__private0::Options,
             ) -> ::retry_runtime::__private0::Typed<
-                fn(String) -> Result<Vec<u8>, FetchError>,
+                fn(String) -> Result<Vec<u8>, __fetch_0>,
                 (::retry_runtime::__private0::Val<String>,),
-                Result<Vec<u8>, FetchError>,
+                Result<Vec<u8>, __fetch_0>,
             > {
                 self.__stub().with_options(__options)
             }
@@ -270,9 +271,9 @@ const _: () = {
                 &self,
                 __runtime: &::retry_runtime::__private0::Runtime,
             ) -> ::retry_runtime::__private0::Typed<
-                fn(String) -> Result<Vec<u8>, FetchError>,
+                fn(String) -> Result<Vec<u8>, __fetch_0>,
                 (::retry_runtime::__private0::Val<String>,),
-                Result<Vec<u8>, FetchError>,
+                Result<Vec<u8>, __fetch_0>,
             > {
                 self.__stub().on(__runtime)
             }
@@ -292,9 +293,9 @@ const _: () = {
         ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for fetch {
-        type Target = fn(String) -> Result<Vec<u8>, FetchError>;
+        type Target = fn(String) -> Result<Vec<u8>, __fetch_0>;
         fn deref(&self) -> &Self::Target {
-            static __FUNCTION: fn(String) -> Result<Vec<u8>, FetchError> = fetch::fetch;
+            static __FUNCTION: fn(String) -> Result<Vec<u8>, __fetch_0> = fetch::fetch;
             &__FUNCTION
         }
     }

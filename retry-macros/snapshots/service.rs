@@ -383,15 +383,21 @@ struct Scaler_parse(
         for<'__call> fn(
             &'__call mut Scaler,
             &'__call str,
-            Option<Scaler>,
-        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>>,
+            Option<__Scaler_parse_0>,
+        ) -> ::retry_runtime::__private0::BoxFuture<
+            '__call,
+            Result<__Scaler_parse_0, String>,
+        >,
         (
             ::retry_runtime::__private0::Ref<str>,
-            ::retry_runtime::__private0::Val<Option<Scaler>>,
+            ::retry_runtime::__private0::Val<Option<__Scaler_parse_0>>,
         ),
-        Result<Scaler, String>,
+        Result<__Scaler_parse_0, String>,
     >,
 );
+#[cfg(feature = "parse")]
+#[allow(dead_code, deprecated, non_camel_case_types)]
+type __Scaler_parse_0 = Scaler;
 #[cfg(feature = "parse")]
 #[allow(dead_code, deprecated, unused_variables)]
 const _: () = {
@@ -417,8 +423,11 @@ const _: () = {
         fn __start<'__call>(
             __service: &'__call mut Scaler,
             argument1: &'__call str,
-            of: Option<Scaler>,
-        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>> {
+            of: Option<__Scaler_parse_0>,
+        ) -> ::retry_runtime::__private0::BoxFuture<
+            '__call,
+            Result<__Scaler_parse_0, String>,
+        > {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::Stays as _;
             ::retry_runtime::__private0::Started(Self::__body(__service, argument1, of))
@@ -430,8 +439,8 @@ const _: () = {
             &self,
             __service: &mut Scaler,
             argument1: &str,
-            of: Option<Scaler>,
-        ) -> Result<Scaler, String> {
+            of: Option<__Scaler_parse_0>,
+        ) -> Result<__Scaler_parse_0, String> {
             Self::__body(__service, argument1, of).await
         }
     }
@@ -450,36 +459,41 @@ const _: () = {
         for<'__call> fn(
             &'__call mut Scaler,
             &'__call str,
-            Option<Scaler>,
-        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>>,
+            Option<__Scaler_parse_0>,
+        ) -> ::retry_runtime::__private0::BoxFuture<
+            '__call,
+            Result<__Scaler_parse_0, String>,
+        >,
         (
             ::retry_runtime::__private0::Ref<str>,
-            ::retry_runtime::__private0::Val<Option<Scaler>>,
+            ::retry_runtime::__private0::Val<Option<__Scaler_parse_0>>,
         ),
-        Result<Scaler, String>,
+        Result<__Scaler_parse_0, String>,
     > = ::retry_runtime::__private0::Typed::new(Scaler_parse::__start, &__REGISTRATION);
     const _: () = <str as ::retry_runtime::__private0::Referred>::HOLDS;
     const _: () = <<Option<
-        Scaler,
+        __Scaler_parse_0,
     > as ::retry_runtime::__private0::Suspect<
         {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::Otherwise as _;
-            !::retry_runtime::__private0::IsPlain::<Option<Scaler>>::IS
-                && (false || ::retry_runtime::__private0::IsPlain::<Scaler>::IS)
+            !::retry_runtime::__private0::IsPlain::<Option<__Scaler_parse_0>>::IS
+                && (false
+                    || ::retry_runtime::__private0::IsPlain::<__Scaler_parse_0>::IS)
         },
     >>::Type as ::retry_runtime::__private0::Sent>::HOLDS;
-    const _: () = <<Scaler as ::retry_runtime::__private0::Suspect<
+    const _: () = <<__Scaler_parse_0 as ::retry_runtime::__private0::Suspect<
         {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::Otherwise as _;
-            !::retry_runtime::__private0::IsPlain::<Option<Scaler>>::IS && !false
+            !::retry_runtime::__private0::IsPlain::<Option<__Scaler_parse_0>>::IS
+                && !false
         },
     >>::Type as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<Result<Scaler, String>>::NEW
-            .sent_value::<Scaler>();
-        ::retry_runtime::__private0::Output::<Result<Scaler, String>>::NEW
+        ::retry_runtime::__private0::Output::<Result<__Scaler_parse_0, String>>::NEW
+            .sent_value::<__Scaler_parse_0>();
+        ::retry_runtime::__private0::Output::<Result<__Scaler_parse_0, String>>::NEW
             .sent_error::<String>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
@@ -489,9 +503,9 @@ const _: () = {
                 (
                     (
                         ::retry_runtime::__private0::Ref<str>,
-                        ::retry_runtime::__private0::Val<Option<Scaler>>,
+                        ::retry_runtime::__private0::Val<Option<__Scaler_parse_0>>,
                     ),
-                    Result<Scaler, String>,
+                    Result<__Scaler_parse_0, String>,
                 ),
             >,
         )
@@ -512,7 +526,7 @@ const _: () = {
                 let ::core::option::Option::Some((__argument0, __argument1)) = ::retry_runtime::__private0::Input::<
                     (
                         ::retry_runtime::__private0::Ref<str>,
-                        ::retry_runtime::__private0::Val<Option<Scaler>>,
+                        ::retry_runtime::__private0::Val<Option<__Scaler_parse_0>>,
                     ),
                 >::NEW
                     .__arguments(__invocation, &__SPEC) else {
@@ -554,7 +568,7 @@ const _: () = {
         let (__argument0, __argument1) = ::retry_runtime::__private0::Input::<
             (
                 ::retry_runtime::__private0::Ref<str>,
-                ::retry_runtime::__private0::Val<Option<Scaler>>,
+                ::retry_runtime::__private0::Val<Option<__Scaler_parse_0>>,
             ),
         >::NEW
             .__decoded(__message)?;
@@ -574,8 +588,8 @@ const _: () = {
     type __Kind = ::retry_runtime::__private0::Kind<
         {
             ::retry_runtime::__private0::kind!(
-                Result < Scaler, String >, (::retry_runtime::__private0::Ref < str >,
-                ::retry_runtime::__private0::Val < Option < Scaler > >,)
+                Result < __Scaler_parse_0, String >, (::retry_runtime::__private0::Ref <
+                str >, ::retry_runtime::__private0::Val < Option < __Scaler_parse_0 > >,)
             )
         },
     >;
@@ -591,13 +605,16 @@ const _: () = {
             for<'__call> fn(
                 &'__call mut Scaler,
                 &'__call str,
-                Option<Scaler>,
-            ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>>,
+                Option<__Scaler_parse_0>,
+            ) -> ::retry_runtime::__private0::BoxFuture<
+                '__call,
+                Result<__Scaler_parse_0, String>,
+            >,
             (
                 ::retry_runtime::__private0::Ref<str>,
-                ::retry_runtime::__private0::Val<Option<Scaler>>,
+                ::retry_runtime::__private0::Val<Option<__Scaler_parse_0>>,
             ),
-            Result<Scaler, String>,
+            Result<__Scaler_parse_0, String>,
         > {
             &self.0
         }
@@ -619,14 +636,14 @@ const _: () = {
             fn remote(
                 &self,
                 argument1: &str,
-                of: Option<Scaler>,
+                of: Option<__Scaler_parse_0>,
             ) -> ::retry_runtime::__private0::Call<
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
@@ -637,14 +654,14 @@ const _: () = {
             fn spawn(
                 &self,
                 argument1: &str,
-                of: Option<Scaler>,
+                of: Option<__Scaler_parse_0>,
             ) -> ::retry_runtime::__private0::FunctionCall<
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
@@ -656,11 +673,11 @@ const _: () = {
                 __call: ::retry_runtime::__private0::CallId,
             ) -> ::retry_runtime::__private0::FunctionCall<
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
@@ -673,7 +690,7 @@ const _: () = {
                 __I: ::core::iter::IntoIterator<
                         Item: ::retry_runtime::__private0::Accepted<
                                 Self,
-                                (&'__input str, Option<Scaler>),
+                                (&'__input str, Option<__Scaler_parse_0>),
                             >,
                     >,
             >(
@@ -682,11 +699,11 @@ const _: () = {
             ) -> ::retry_runtime::__private0::Map<
                 __I::IntoIter,
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
@@ -699,7 +716,7 @@ const _: () = {
                 __I: ::core::iter::IntoIterator<
                         Item: ::retry_runtime::__private0::Accepted<
                                 Self,
-                                (&'__input str, Option<Scaler>),
+                                (&'__input str, Option<__Scaler_parse_0>),
                             >,
                     >,
             >(
@@ -708,11 +725,11 @@ const _: () = {
             ) -> ::retry_runtime::__private0::ForEach<
                 __I::IntoIter,
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
                 <Result<
-                    Scaler,
+                    __Scaler_parse_0,
                     String,
                 > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
             > {
@@ -742,23 +759,26 @@ const _: () = {
     impl ::retry_runtime::__private0::Signature for Scaler_parse {
         type Arguments = <(
             ::retry_runtime::__private0::Ref<str>,
-            ::retry_runtime::__private0::Val<Option<Scaler>>,
+            ::retry_runtime::__private0::Val<Option<__Scaler_parse_0>>,
         ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for Scaler_parse {
         type Target = for<'__call> fn(
             &'__call mut Scaler,
             &'__call str,
-            Option<Scaler>,
-        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>>;
+            Option<__Scaler_parse_0>,
+        ) -> ::retry_runtime::__private0::BoxFuture<
+            '__call,
+            Result<__Scaler_parse_0, String>,
+        >;
         fn deref(&self) -> &Self::Target {
             static __FUNCTION: for<'__call> fn(
                 &'__call mut Scaler,
                 &'__call str,
-                Option<Scaler>,
+                Option<__Scaler_parse_0>,
             ) -> ::retry_runtime::__private0::BoxFuture<
                 '__call,
-                Result<Scaler, String>,
+                Result<__Scaler_parse_0, String>,
             > = Scaler_parse::__start;
             &__FUNCTION
         }

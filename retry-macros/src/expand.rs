@@ -75,7 +75,9 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
 /// The parts of an expansion.
 pub(crate) struct Expansion<'a> {
     pub(crate) function: &'a Function,
-    pub(crate) signature: &'a Signature,
+    pub(crate) signature: Signature,
+    /// The aliases of the signature's types.
+    pub(crate) aliases: Vec<TokenStream>,
     pub(crate) policy: &'a Policy,
     pub(crate) private: &'a TokenStream,
     /// The types that callers pass, as a tuple of markers.
@@ -93,10 +95,11 @@ pub(crate) struct Expansion<'a> {
 impl<'a> Expansion<'a> {
     pub(crate) fn new(
         function: &'a Function,
-        signature: &'a Signature,
+        signature: &Signature,
         policy: &'a Policy,
         private: &'a TokenStream,
     ) -> Self {
+        let (signature, aliases) = signature.aliased(&function.sig.ident);
         let markers = signature.parameters.iter().map(|parameter| {
             if policy.batch {
                 let item = signature::batched(&parameter.ty, private);
@@ -105,6 +108,7 @@ impl<'a> Expansion<'a> {
                 signature::marker(parameter, private)
             }
         });
+        let arguments = quote!((#(#markers,)*));
         let result = if policy.batch {
             signature::batched(&signature.output, private)
         } else {
@@ -113,9 +117,10 @@ impl<'a> Expansion<'a> {
         Self {
             function,
             signature,
+            aliases,
             policy,
             private,
-            arguments: quote!((#(#markers,)*)),
+            arguments,
             result,
             title: function.sig.ident.unraw().to_string(),
             place: Span::call_site(),

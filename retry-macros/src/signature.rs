@@ -1,5 +1,6 @@
 //! The function once checked.
 
+mod alias;
 mod check;
 mod impossible;
 
@@ -33,6 +34,7 @@ impl std::fmt::Display for Role {
 }
 
 /// A parameter.
+#[derive(Clone)]
 pub(crate) struct Parameter {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
@@ -49,6 +51,7 @@ impl Parameter {
 }
 
 /// A checked signature.
+#[derive(Clone)]
 pub(crate) struct Signature {
     /// The worker's state, which callers do not pass.
     pub(crate) state: Option<Parameter>,

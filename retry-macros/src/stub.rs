@@ -59,6 +59,12 @@ impl Expansion<'_> {
         let access = self.access(&typed);
         let methods = self.methods(&typed);
         let traits = self.traits(&entry);
+        let aliases = self.aliases.iter().map(|alias| quote!(#(#cfgs)* #alias));
+        // The struct of a method refers to them. The compiler reports the same mistake in two of them once.
+        let (outside, inside) = match self.service {
+            Some(_) => (Some(quote!(#(#aliases)*)), None),
+            None => (None, Some(quote!(#(#aliases)*))),
+        };
         quote! {
             #(#docs)*
             #(#cfgs)*
@@ -66,15 +72,21 @@ impl Expansion<'_> {
             #[allow(non_camel_case_types)]
             #definition
 
+            #outside
+
             #(#cfgs)*
             #(#lints)*
             const _: () = {
+                #inside
+
                 #body
             };
 
             #(#cfgs)*
             #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
             const _: () = {
+                #inside
+
                 static __SPEC: #private::FunctionSpec = #spec;
 
                 static __STUB: #typed = #private::Typed::new(#target, &__REGISTRATION);

@@ -235,7 +235,7 @@ impl Expansion<'_> {
 
     /// Returns the state as the function's first argument.
     fn passed_state(&self) -> Option<TokenStream> {
-        let (private, signature) = (self.private, self.signature);
+        let (private, signature) = (self.private, &self.signature);
         signature.state.as_ref().map(|_| {
             let state = state_type(signature);
             if signature.changes_state() {
