@@ -29,9 +29,11 @@ impl<P: Parts> Scheduler<P> {
     /// executing, and requeues the others.
     pub(super) fn take_over(&mut self, now: Instant, mut worker: Worker, report: ExitReport) {
         let function = worker.function;
-        let is_claimed = |one: &&Inflight| one.ticket <= report.claimed;
+        let received = worker.received;
+        let was_claimed = |ticket| ticket <= report.claimed && Some(ticket) != received;
+        let is_claimed = |one: &&Inflight| was_claimed(one.ticket);
         let identity = worker.identity();
-        let crashed = Crashed {
+        let mut crashed = Crashed {
             worker: worker.id,
             executing: worker.outstanding.iter().filter(is_claimed).count(),
         };
@@ -45,7 +47,7 @@ impl<P: Parts> Scheduler<P> {
         let mut behind = Vec::new();
         let at_once = self.functions[function.0].policy.at_once;
         for inflight in std::mem::take(&mut worker.outstanding) {
-            let claimed = inflight.ticket <= report.claimed;
+            let claimed = was_claimed(inflight.ticket);
             let start = worker.bound(&inflight, at_once, inflight.sent);
             let expired = inflight.stop.and_then(|stop| stop.expired);
             if claimed {
@@ -71,6 +73,9 @@ impl<P: Parts> Scheduler<P> {
                 self.end_expired_attempt(now, call, expired, None, identity, tail);
             } else if claimed && (!ours || self.is_at_most_once(call)) {
                 executing.push((call, inflight.ticket, start));
+            } else if Some(inflight.ticket) == received && self.is_too_large(call) {
+                executing.push((call, inflight.ticket, start));
+                crashed.executing = 1;
             } else {
                 behind.push(call);
             }
@@ -123,6 +128,21 @@ impl<P: Parts> Scheduler<P> {
         self.enforce_crash_limit(now, function);
     }
 
+    /// Returns whether a call is charged with the end of a worker that had too much memory and executed nothing, since
+    /// its arguments may be too large. One with `at_most_once` is charged at the last such end only: the memory may have
+    /// been lost by an earlier call, and this one has not begun.
+    fn is_too_large(&mut self, key: CallKey) -> bool {
+        let is_at_most_once = self.is_at_most_once(key);
+        let Some(past) = self.call_mut(key).map(Call::past_mut) else {
+            return false;
+        };
+        if is_at_most_once && past.crashes + 1 < CRASHES_PER_INPUT {
+            past.crashes += 1;
+            return false;
+        }
+        true
+    }
+
     pub(super) fn is_at_most_once(&self, key: CallKey) -> bool {
         self.call(key)
             .is_some_and(|call| call.terms.policy.at_most_once)
@@ -154,7 +174,7 @@ impl<P: Parts> Scheduler<P> {
         }
         let crashes = self.call_mut(key).map_or(0, |call| call.past_mut().crashes);
         let limit = match at_most_once {
-            true => Some(1),
+            true => Some(crashes.max(1)),
             false => (crashes >= CRASHES_PER_INPUT).then_some(CRASHES_PER_INPUT),
         };
         if let Some(limit) = limit {

@@ -42,6 +42,8 @@ pub(super) struct Worker {
     pub(super) ready_at: Option<Instant>,
     pub(super) idle_timer: bool,
     pub(super) recall_pending: bool,
+    /// The ticket that the worker may have been receiving when it was killed for its memory, and had not claimed.
+    pub(super) received: Option<u64>,
     pub(super) measure_timer: bool,
     /// Set once the worker takes no further calls, since it asked to be replaced or must give up its
     /// place.
@@ -122,6 +124,7 @@ impl Worker {
             ready_at: None,
             idle_timer: false,
             recall_pending: false,
+            received: None,
             measure_timer: false,
             used_up: false,
             panicked: false,
@@ -315,8 +318,15 @@ impl<P: Parts> Scheduler<P> {
         let function = worker.function;
         self.part(key, claimed + 1);
         let worker = &mut self.workers[key];
+        // One that is killed for its memory while it executes nothing may be receiving the first, as its end will tell.
+        if worker.phase == Phase::OutOfMemory {
+            let first = worker.outstanding.iter().next();
+            let received = first.filter(|first| first.ticket > claimed && first.count == 1);
+            worker.received = received.map(|first| first.ticket);
+        }
+        let kept = worker.received.unwrap_or(claimed);
         let mut recalled = Vec::new();
-        while let Some(inflight) = worker.outstanding.pop_after(claimed) {
+        while let Some(inflight) = worker.outstanding.pop_after(kept) {
             worker.accepted -= u64::from(inflight.count);
             recalled.extend(inflight.call.map(|call| (call, inflight.withdrawn)));
         }

@@ -133,6 +133,35 @@ fn too_much_memory_is_named_with_limit_and_peak_and_only_then() {
     });
 }
 
+#[function(max_workers = 1, memory = "48MiB")]
+fn count(lines: Vec<String>) -> usize {
+    lines.len()
+}
+
+#[function(max_workers = 1, memory = "48MiB", at_most_once)]
+fn count_once(lines: Vec<String>) -> usize {
+    lines.len()
+}
+
+#[retry_runtime::test]
+fn arguments_above_the_memory_limit_are_given_up() {
+    fixture(LIMIT, serves, || {
+        let large = || vec!["x".repeat(20 * 1024 * 1024); 4];
+        let behind = count.spawn(large());
+        let small = count.spawn(vec![String::new(); 3]);
+        assert_eq!(small.wait().unwrap(), 3);
+        let once = count_once.remote(large());
+        for error in [behind.wait().unwrap_err(), once.wait().unwrap_err()] {
+            let CallError::Crashed(crash, context) = &error else {
+                panic!("{error:?}");
+            };
+            assert!(matches!(crash.cause(), ExitCause::OutOfMemory { .. }));
+            assert!((1..=3).contains(&context.attempts().len()), "{error:?}");
+        }
+        assert_eq!(count_once.remote(vec![String::new()]).wait().unwrap(), 1);
+    });
+}
+
 #[function(max_workers = 1, max_rss_growth = "64MiB")]
 fn leaks(megabytes: usize) -> u32 {
     std::mem::forget(vec![1u8; megabytes * 1024 * 1024]);

@@ -279,6 +279,51 @@ fn exceeding_the_memory_limit_is_a_named_crash() {
 }
 
 #[test]
+fn arguments_that_exceed_the_memory_limit_are_given_up() {
+    for at_most_once in [false, true] {
+        let mut world = World::new(FunctionPolicy {
+            memory: Some(100),
+            ..function_policy(1)
+        });
+        let policy = Policy {
+            at_most_once,
+            ..call_policy(Retries::none())
+        };
+        world.submit(policy, [1]);
+        for _ in 0..CRASHES_PER_INPUT {
+            assert!(
+                world.outcomes.is_empty(),
+                "{at_most_once} {:?}",
+                world.failure(1)
+            );
+            world.all_ready();
+            // While it receives the call, and has begun none.
+            let worker = world.first();
+            world.scheduler.handle_memory(world.now, worker, 101);
+            world.perform();
+            world.exit(worker, KILLED);
+        }
+        let Failure::Crashed(crash) = world.failure(1) else {
+            panic!("{:?}", world.failure(1));
+        };
+        let limit = 100;
+        assert_eq!(crash.cause(), ExitCause::OutOfMemory { limit, peak: 101 });
+        // A call that lost nothing but a worker's earlier memory begins in the next one.
+        world.submit(policy, [2]);
+        world.all_ready();
+        let worker = world.first();
+        world.scheduler.handle_memory(world.now, worker, 101);
+        world.perform();
+        world.exit(worker, KILLED);
+        world.all_ready();
+        let worker = world.first();
+        assert!(world.begin(worker).is_some());
+        world.answer(worker, ok(2));
+        assert!(world.outcomes[&2].result.is_ok());
+    }
+}
+
+#[test]
 fn a_used_up_worker_returns_its_inputs_and_is_replaced() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1, 2]);
