@@ -108,12 +108,12 @@ impl PoolShared {
             .min()
     }
 
-    /// Drops the free memory for large messages, and keeps none for a while.
-    fn pause_memory(&self, until: Instant) {
+    /// Sets whether no memory for large messages is kept for the time being, and what is free is dropped.
+    fn pause_memory(&self, is_paused: bool) {
         if let Some(staging) = &self.staging {
-            staging.keeper().pause(until);
+            staging.keeper().pause(is_paused);
         }
-        self.received.keeper().pause(until);
+        self.received.keeper().pause(is_paused);
     }
 
     /// Drops the free memory for large messages, and keeps none from now on.

@@ -59,8 +59,8 @@ struct Retained<T> {
     limit: usize,
     /// Set while the caller of [`trim`](Self::trim) knows that it has to look again.
     is_watched: bool,
-    /// Nothing is kept before this time.
-    paused_until: Option<Instant>,
+    /// Set while nothing is kept.
+    is_paused: bool,
     is_closed: bool,
 }
 
@@ -77,7 +77,7 @@ impl<T> Retained<T> {
             bytes: 0,
             limit,
             is_watched: false,
-            paused_until: None,
+            is_paused: false,
             is_closed: false,
         }
     }
@@ -94,8 +94,7 @@ impl<T> Retained<T> {
     /// [`trim`](Self::trim) has to be told.
     #[must_use]
     fn keep(&mut self, memory: T, size: usize, now: Instant) -> (Vec<T>, bool) {
-        let is_paused = self.paused_until.is_some_and(|until| now < until);
-        if size > self.limit || is_paused || self.is_closed {
+        if size > self.limit || self.is_paused || self.is_closed {
             return (vec![memory], false);
         }
         let mut dropped = Vec::new();
@@ -139,11 +138,14 @@ impl<T> Retained<T> {
         free.into_iter().map(|free| free.memory).collect()
     }
 
-    /// Keeps nothing for a while. Returns what was kept.
+    /// Sets whether nothing is kept for the time being. Returns what was kept then.
     #[must_use]
-    fn pause(&mut self, until: Instant) -> Vec<T> {
-        self.paused_until = Some(until);
-        self.take_all()
+    fn pause(&mut self, is_paused: bool) -> Vec<T> {
+        self.is_paused = is_paused;
+        match is_paused {
+            true => self.take_all(),
+            false => Vec::new(),
+        }
     }
 
     /// Keeps nothing from now on. Returns what was kept.
@@ -213,9 +215,9 @@ impl<T> Keeper<T> {
         drop(dropped);
     }
 
-    /// Drops all that is free, and keeps nothing for a while.
-    pub(crate) fn pause(&self, until: Instant) {
-        let dropped = self.lock().pause(until);
+    /// Sets whether nothing is kept for the time being, and what is free is dropped.
+    pub(crate) fn pause(&self, is_paused: bool) {
+        let dropped = self.lock().pause(is_paused);
         drop(dropped);
     }
 
@@ -356,10 +358,10 @@ mod tests {
         assert_eq!(kept.keep("e", 100, now), (vec!["b", "c"], false));
         assert_eq!(kept.take(|size| size == 100), Some("e"));
         assert_eq!(kept.keep("f", 1, now), (vec![], false));
-        let later = now + RETENTION;
-        assert_eq!(kept.pause(later), ["f"]);
+        assert_eq!(kept.pause(true), ["f"]);
         assert_eq!(kept.keep("h", 1, now), (vec!["h"], false));
-        assert_eq!(kept.keep("i", 1, later), (vec![], false));
+        assert_eq!(kept.pause(false), [""; 0]);
+        assert_eq!(kept.keep("i", 1, now), (vec![], false));
         assert_eq!(kept.close(), ["i"]);
         assert_eq!(kept.keep("g", 1, now), (vec!["g"], false));
     }

@@ -130,6 +130,7 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
         timer_is_stale: true,
         trim_at: None,
         pressure_at: Instant::now(),
+        is_scarce: false,
         put_off_for: 0,
         put_off: false,
         closing: Vec::new(),
@@ -177,6 +178,8 @@ struct Reactor {
     trim_at: Option<Instant>,
     /// The time from which on the pressure on memory is to be looked up again.
     pressure_at: Instant,
+    /// True while memory is scarce, so that none is kept.
+    is_scarce: bool,
     /// The number of events handled since that look-up was first put off.
     put_off_for: usize,
     /// True while output is left unread until the bell rings.
@@ -329,16 +332,17 @@ impl Reactor {
         }
     }
 
-    /// Drops free memory that was not used for a while, or all of it if memory is scarce. Finds out when to look again.
+    /// Drops free memory that was not used for a while, or all of it if memory is scarce. Finds out when to look again,
+    /// which is also needed to keep some again.
     fn trim(&mut self, now: Instant) {
         let shared = &self.pool.shared;
         if self.trim_at.is_some() && self.pressure_at <= now {
             self.pressure_at = now + RETENTION;
-            if pressure::is_high() {
-                shared.pause_memory(self.pressure_at);
-            }
+            self.is_scarce = pressure::is_high();
+            shared.pause_memory(self.is_scarce);
         }
-        self.trim_at = shared.trim_memory(now);
+        let again = self.is_scarce.then_some(self.pressure_at);
+        self.trim_at = shared.trim_memory(now).or(again);
     }
 
     /// Does what is due after a turn with `ready` events.

@@ -593,6 +593,21 @@ fn memory_in_use_again_and_again_is_dropped_when_it_is_scarce() {
             let now = calls();
             first.iter().all(|inode| !now.contains(inode))
         });
+        // None is kept from now on, however long that lasts.
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until {
+            calls();
+            eventually("it is returned at once", Duration::from_secs(1), || {
+                staging_inodes().is_empty()
+            });
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::fs::write(path, report.replace("10.00", "9.99")).unwrap();
+        eventually("some is kept again", SOON, || {
+            calls();
+            std::thread::sleep(Duration::from_millis(50));
+            !staging_inodes().is_empty()
+        });
         eventually("all is returned", SOON, is_returned_everywhere);
     });
 }
