@@ -137,8 +137,9 @@ pub trait Shareable {
     #[doc(hidden)]
     type Held: Clone + Send + Sync + 'static;
 
+    /// Not a method, which would hide those of the same name that a pointer derefs to.
     #[doc(hidden)]
-    fn store(&self) -> io::Result<Stored>;
+    fn store(value: &Self) -> io::Result<Stored>;
 
     #[doc(hidden)]
     fn hold(object: &Object) -> Result<Self::Held, String>;
@@ -178,8 +179,8 @@ fn hold_decoded<T: Wire + Send + Sync>(object: &Object) -> Result<Arc<T>, String
 impl<T: Wire + Send + Sync> Shareable for T {
     type Held = Arc<T>;
 
-    fn store(&self) -> io::Result<Stored> {
-        store_encoded(|encoded| codec::encode(self, encoded, usize::MAX))
+    fn store(value: &Self) -> io::Result<Stored> {
+        store_encoded(|encoded| codec::encode(value, encoded, usize::MAX))
     }
 
     fn hold(object: &Object) -> Result<Arc<T>, String> {
@@ -195,8 +196,8 @@ impl<T: Wire + Send + Sync> Shareable for T {
 impl Shareable for str {
     type Held = Text;
 
-    fn store(&self) -> io::Result<Stored> {
-        SealedMemory::copy_of(self.as_bytes()).map(Stored)
+    fn store(value: &Self) -> io::Result<Stored> {
+        SealedMemory::copy_of(value.as_bytes()).map(Stored)
     }
 
     fn hold(object: &Object) -> Result<Text, String> {
@@ -268,10 +269,10 @@ pub(crate) fn in_place<T: 'static>() -> Option<&'static InPlace<T>> {
 impl<T: Wire + Send + Sync> Shareable for [T] {
     type Held = Elements<T>;
 
-    fn store(&self) -> io::Result<Stored> {
+    fn store(value: &Self) -> io::Result<Stored> {
         match in_place::<T>() {
-            Some(numbers) => SealedMemory::copy_of((numbers.bytes)(self)).map(Stored),
-            None => store_encoded(|encoded| codec::encode_slice(self, encoded, usize::MAX)),
+            Some(numbers) => SealedMemory::copy_of((numbers.bytes)(value)).map(Stored),
+            None => store_encoded(|encoded| codec::encode_slice(value, encoded, usize::MAX)),
         }
     }
 
@@ -303,7 +304,7 @@ impl<T: Shareable + ?Sized> Shared<T> {
     /// If there is no memory or, from 32 KiB on, no file descriptor for it. [`InvalidInput`](io::ErrorKind::InvalidInput)
     /// if the value cannot be encoded, which does not happen for text and numbers.
     pub fn new(value: &T) -> io::Result<Self> {
-        value.store().map(Self::of)
+        T::store(value).map(Self::of)
     }
 
     fn of(stored: Stored) -> Self {
