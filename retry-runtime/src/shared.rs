@@ -148,6 +148,10 @@ pub trait Shareable {
     fn get(held: &Self::Held) -> &Self;
 }
 
+/// The reason for which a shared value cannot be had that does not exist any more.
+pub(crate) const GONE: &str =
+    "the shared value does not exist any more: the program and its calls have no handle on it";
+
 /// The memory of a value that is about to be shared.
 pub struct Stored(SealedMemory);
 

@@ -63,10 +63,6 @@ struct Pending {
     reading: bool,
 }
 
-/// The reason for which a shared value cannot be had that does not exist any more.
-const GONE: &str =
-    "the shared value does not exist any more: the program and its calls have no handle on it";
-
 /// A shared value, or the reason for which it cannot be had.
 type Fetched = Result<Arc<Object>, String>;
 
@@ -401,7 +397,7 @@ impl Upstream {
                         let length = usize::try_from(length).unwrap_or(usize::MAX);
                         Ok(Received::Staged(memory, length))
                     }),
-                    Content::Gone => Err(GONE.to_owned()),
+                    Content::Gone => Err(shared::GONE.to_owned()),
                 };
                 // Here, so that a following message which says that it is not needed any more finds it.
                 let received = memory.map(|memory| shared::receive(id, memory));

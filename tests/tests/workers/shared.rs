@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::iter::repeat;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -799,4 +800,38 @@ fn an_inline_runtime_shares_within_its_process() {
 #[function]
 fn address(numbers: Shared<[f64]>) -> usize {
     numbers.as_ptr() as usize
+}
+
+static KEPT: Mutex<Option<Shared<[f64]>>> = Mutex::new(None);
+
+#[function(max_workers = 1)]
+fn keeps_or_adds(numbers: Shared<[f64]>, is_first: bool) -> Vec<Result<f64, String>> {
+    if is_first {
+        *KEPT.lock().unwrap() = Some(numbers);
+        return Vec::new();
+    }
+    let kept = KEPT.lock().unwrap().clone().unwrap();
+    let inputs = [numbers.clone(), kept, numbers].map(|one| (0, one));
+    let results = sums.map(inputs).into_iter();
+    let results = results.map(|result| result.map(|(sum, _)| sum));
+    results
+        .map(|result| result.map_err(|error| error.to_string()))
+        .collect()
+}
+
+#[retry_runtime::test]
+fn a_value_that_does_not_exist_any_more_harms_no_other_call() {
+    fixture(LIMIT, serves, || {
+        let shared = |count| Shared::copy_from(&numbers(count)).unwrap();
+        keeps_or_adds.remote(shared(10), true).wait().unwrap();
+        eventually("the program has no handle on it", SOON, || {
+            let results = keeps_or_adds.remote(shared(4), false).wait().unwrap();
+            assert_eq!((&results[0], &results[2]), (&Ok(6.0), &Ok(6.0)));
+            results[1].as_ref().is_err_and(|text| {
+                assert!(text.contains("argument `numbers`"), "{text}");
+                assert!(text.contains("does not exist any more"), "{text}");
+                true
+            })
+        });
+    });
 }
