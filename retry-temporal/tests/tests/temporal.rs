@@ -489,6 +489,18 @@ fn a_call_goes_elsewhere_if_its_server_denies_access_for_too_long() {
     });
 }
 
+/// Asserts that polls which the proxy answers itself follow each other less and less often.
+fn assert_become_rare(proxy: &Proxy, poll: &str) {
+    // One of the two polls of an agent, for tasks and for being found, is answered six times then.
+    eventually("polls are answered", SOON, || {
+        proxy.answered(poll).len() >= 12
+    });
+    let times = proxy.answered(poll);
+    let passed = times[11] - times[0];
+    // At least half of 50, 100, 200, 400 and 800 ms.
+    assert!(passed >= Duration::from_millis(775), "{poll}: {passed:?}");
+}
+
 #[test]
 fn polls_that_are_denied_become_rare_and_recover() {
     Proxy::prepare();
@@ -497,13 +509,7 @@ fn polls_that_are_denied_become_rare_and_recover() {
         let world = machines(&server);
         proxy.deny("PollActivityTaskQueue");
         let agent = agent_behind(&proxy, &world, "slow");
-        let denied = || proxy.answered("PollActivityTaskQueue");
-        // One of the two polls, for tasks and for being found, is denied six times then.
-        eventually("polls are denied", SOON, || denied().len() >= 12);
-        let times = denied();
-        let passed = times[11] - times[0];
-        // At least half of 50, 100, 200, 400 and 800 ms.
-        assert!(passed >= Duration::from_millis(775), "{passed:?}");
+        assert_become_rare(&proxy, "PollActivityTaskQueue");
         proxy.allow();
         assert_eq!(world.run(&["single", "7"]), "7\n");
         let printed = agent.end();
@@ -524,12 +530,7 @@ fn polls_that_are_answered_at_once_become_rare() {
         let agent = agent_behind(&proxy, &world, "slow");
         let caller = start_behind(&proxy, &world, &["single", "7"]);
         for poll in ["PollActivityTaskQueue", "PollActivityExecution"] {
-            eventually("polls are answered", SOON, || {
-                proxy.answered(poll).len() >= 12
-            });
-            let times = proxy.answered(poll);
-            let passed = times[11] - times[0];
-            assert!(passed >= Duration::from_millis(775), "{poll}: {passed:?}");
+            assert_become_rare(&proxy, poll);
         }
         proxy.allow();
         assert_eq!(output(caller.wait_with_output().unwrap()), "7\n");
