@@ -13,6 +13,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -118,9 +119,12 @@ pub(crate) use staging::StagingPool;
 /// they take a page of memory at least. The memory of values that a worker was given does not count for its memory
 /// limit; that of values that it has made or decoded does. If each input of a map brings a large value of its own, the
 /// map takes only a few inputs ahead.
-pub struct Shared<T: Shareable + ?Sized> {
+pub struct Shared<T: ?Sized> {
     object: Arc<Object>,
-    value: OnceLock<T::Held>,
+    value: OnceLock<View<T>>,
+    /// The function of [`Shareable`] that makes the value. Without a bound here, a type that cannot be shared is one
+    /// error, and not one wherever it is used.
+    hold: fn(&Object) -> Result<Held<T>, String>,
 }
 
 /// A type whose values can be shared: see [`Shared`].
@@ -134,18 +138,12 @@ pub struct Shared<T: Shareable + ?Sized> {
             has `#[derive(serde::Serialize, serde::Deserialize)]`"
 )]
 pub trait Shareable {
-    #[doc(hidden)]
-    type Held: Clone + Send + Sync + 'static;
-
     /// Not a method, which would hide those of the same name that a pointer derefs to.
     #[doc(hidden)]
     fn store(value: &Self) -> io::Result<Stored>;
 
     #[doc(hidden)]
-    fn hold(object: &Object) -> Result<Self::Held, String>;
-
-    #[doc(hidden)]
-    fn get(held: &Self::Held) -> &Self;
+    fn hold(object: &Object) -> Result<Held<Self>, String>;
 }
 
 /// The reason for which a shared value cannot be had that does not exist any more.
@@ -154,6 +152,9 @@ pub(crate) const GONE: &str =
 
 /// The memory of a value that is about to be shared.
 pub struct Stored(SealedMemory);
+
+/// A shared value as calls see it: in the memory of its object, or decoded.
+pub struct Held<T: ?Sized>(View<T>);
 
 fn store_encoded(
     encode: impl FnOnce(&mut Vec<u8>) -> Result<(), codec::CodecError>,
@@ -170,70 +171,41 @@ fn store_encoded(
     SealedMemory::copy_of(&encoded).map(Stored)
 }
 
-fn hold_decoded<T: Wire + Send + Sync>(object: &Object) -> Result<Arc<T>, String> {
-    let decoded = object.held(|memory| {
-        let decoded = codec::decode_all(memory.bytes());
-        decoded.map(Arc::new).map_err(|error| error.to_string())
+/// Decodes the whole of an object, and returns the part of it that `T` is.
+fn hold_decoded<D, T>(object: &Object, part: fn(&D) -> &T) -> Result<Held<T>, String>
+where
+    D: Wire + Send + Sync,
+    T: Sync + ?Sized + 'static,
+{
+    let held = object.held(|memory| {
+        let decoded = codec::decode_all(memory.bytes()).map_err(|error| error.to_string())?;
+        Ok(View::of(Arc::new(decoded), part))
     });
     registry::use_decoded(object);
-    decoded
+    held.map(Held)
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: Wire + Send + Sync> Shareable for T {
-    type Held = Arc<T>;
-
     fn store(value: &Self) -> io::Result<Stored> {
         store_encoded(|encoded| codec::encode(value, encoded, usize::MAX))
     }
 
-    fn hold(object: &Object) -> Result<Arc<T>, String> {
-        hold_decoded(object)
-    }
-
-    fn get(held: &Arc<T>) -> &T {
-        held
+    fn hold(object: &Object) -> Result<Held<T>, String> {
+        hold_decoded(object, |value: &T| value)
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl Shareable for str {
-    type Held = Text;
-
     fn store(value: &Self) -> io::Result<Stored> {
         SealedMemory::copy_of(value.as_bytes()).map(Stored)
     }
 
-    fn hold(object: &Object) -> Result<Text, String> {
-        object.held(|memory| {
-            let text = View::text(Arc::clone(memory));
-            text.map(Text).ok_or_else(|| "not UTF-8".to_owned())
-        })
-    }
-
-    fn get(held: &Text) -> &str {
-        &held.0
-    }
-}
-
-/// Shared text in its place.
-#[derive(Clone)]
-pub struct Text(View<str>);
-
-/// The elements of a shared slice.
-pub struct Elements<T>(Place<T>);
-
-enum Place<T> {
-    Memory(View<[T]>),
-    Heap(Arc<Vec<T>>),
-}
-
-impl<T> Clone for Elements<T> {
-    fn clone(&self) -> Self {
-        Self(match &self.0 {
-            Place::Memory(view) => Place::Memory(view.clone()),
-            Place::Heap(vector) => Place::Heap(Arc::clone(vector)),
-        })
+    fn hold(object: &Object) -> Result<Held<str>, String> {
+        let held = object
+            .held(|memory| View::text(Arc::clone(memory)).ok_or_else(|| "not UTF-8".to_owned()));
+        held.map(Held)
     }
 }
 
@@ -271,8 +243,6 @@ pub(crate) fn in_place<T: 'static>() -> Option<&'static InPlace<T>> {
 
 #[diagnostic::do_not_recommend]
 impl<T: Wire + Send + Sync> Shareable for [T] {
-    type Held = Elements<T>;
-
     fn store(value: &Self) -> io::Result<Stored> {
         match in_place::<T>() {
             Some(numbers) => SealedMemory::copy_of((numbers.bytes)(value)).map(Stored),
@@ -280,23 +250,14 @@ impl<T: Wire + Send + Sync> Shareable for [T] {
         }
     }
 
-    fn hold(object: &Object) -> Result<Elements<T>, String> {
-        match in_place::<T>() {
-            Some(numbers) => {
-                let memory = object.sealed().ok_or("not a shared value")?;
-                (numbers.view)(Arc::clone(memory))
-                    .map(|view| Elements(Place::Memory(view)))
-                    .ok_or_else(|| "a number is not complete".to_owned())
-            }
-            None => hold_decoded(object).map(|vector| Elements(Place::Heap(vector))),
-        }
-    }
-
-    fn get(held: &Elements<T>) -> &[T] {
-        match &held.0 {
-            Place::Memory(view) => view,
-            Place::Heap(vector) => vector,
-        }
+    fn hold(object: &Object) -> Result<Held<[T]>, String> {
+        let Some(numbers) = in_place::<T>() else {
+            return hold_decoded(object, Vec::as_slice);
+        };
+        let memory = object.sealed().ok_or("not a shared value")?;
+        let view = (numbers.view)(Arc::clone(memory));
+        view.map(Held)
+            .ok_or_else(|| "a number is not complete".to_owned())
     }
 }
 
@@ -312,12 +273,19 @@ impl<T: Shareable + ?Sized> Shared<T> {
     }
 
     fn of(stored: Stored) -> Self {
-        Self {
-            object: Object::new(stored.0),
-            value: OnceLock::new(),
-        }
+        Self::with(Object::new(stored.0))
     }
 
+    fn with(object: Arc<Object>) -> Self {
+        Self {
+            object,
+            value: OnceLock::new(),
+            hold: T::hold,
+        }
+    }
+}
+
+impl<T: ?Sized> Shared<T> {
     /// Returns how many bytes of memory the value takes: those of text and numbers, or those of the encoding of other
     /// values.
     #[must_use]
@@ -396,11 +364,12 @@ impl Shared<[u8]> {
 }
 
 /// A clone is another handle on the same value.
-impl<T: Shareable + ?Sized> Clone for Shared<T> {
+impl<T: ?Sized> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self {
             object: Arc::clone(&self.object),
             value: self.value.clone(),
+            hold: self.hold,
         }
     }
 }
@@ -409,38 +378,42 @@ impl<T: Shareable + ?Sized> Clone for Shared<T> {
 ///
 /// Panics if the value, which its type has encoded, cannot be decoded. In a worker it was decoded before the function
 /// began.
-impl<T: Shareable + ?Sized> Deref for Shared<T> {
+impl<T: ?Sized> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        T::get(self.value.get_or_init(|| match T::hold(&self.object) {
-            Ok(held) => held,
+        self.value.get_or_init(|| match (self.hold)(&self.object) {
+            Ok(Held(view)) => view,
             Err(reason) => panic!("the shared value cannot be decoded: {reason}"),
-        }))
+        })
     }
 }
 
-impl<T: Shareable + ?Sized> AsRef<T> for Shared<T> {
+impl<T: ?Sized> AsRef<T> for Shared<T> {
     fn as_ref(&self) -> &T {
         self
     }
 }
 
 /// Compares the values.
-impl<T: Shareable + PartialEq + ?Sized> PartialEq for Shared<T> {
+impl<T: PartialEq + ?Sized> PartialEq for Shared<T> {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl<T: Shareable + Eq + ?Sized> Eq for Shared<T> {}
+impl<T: Eq + ?Sized> Eq for Shared<T> {}
 
 /// Shows the size instead of the value, which may be large.
-impl<T: Shareable + ?Sized> fmt::Debug for Shared<T> {
+impl<T: ?Sized> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shared({} bytes)", self.size())
     }
 }
+
+impl<T: RefUnwindSafe + ?Sized> RefUnwindSafe for Shared<T> {}
+
+impl<T: RefUnwindSafe + ?Sized> UnwindSafe for Shared<T> {}
 
 /// The part of a shared value that travels: its id and its length.
 struct Name(ObjectId, u64);
@@ -513,13 +486,13 @@ impl<'de, T: Shareable + ?Sized> Deserialize<'de> for Shared<T> {
         }
 
         let object = deserializer.deserialize_newtype_struct(HANDLE, Handle)?;
-        let value = OnceLock::new();
+        let shared = Self::with(object);
         // Elsewhere the process has made the value itself, and may only be about to show the arguments of a call.
-        if registry::this_worker() != 0 || object.id().maker != 0 {
-            let held = T::hold(&object).map_err(serde::de::Error::custom)?;
-            let _ = value.set(held);
+        if registry::this_worker() != 0 || shared.object.id().maker != 0 {
+            let Held(view) = T::hold(&shared.object).map_err(serde::de::Error::custom)?;
+            let _ = shared.value.set(view);
         }
-        Ok(Self { object, value })
+        Ok(shared)
     }
 }
 

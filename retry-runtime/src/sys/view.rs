@@ -1,4 +1,4 @@
-//! Views of memory that does not change.
+//! Views of values that others own.
 
 use std::any::Any;
 use std::ops::Deref;
@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use super::{Number, SealedMemory, StagedMemory};
 
-/// Memory that does not change while this exists, as a value that lies in it.
+/// A value, and the owner of the memory that it lies in.
 pub(crate) struct View<V: ?Sized> {
     value: NonNull<V>,
-    /// Owns the memory of the value.
-    memory: Arc<dyn Any + Send + Sync>,
+    owner: Arc<dyn Any + Send + Sync>,
 }
 
 /// Views a part of staged memory, given its offset and its length in bytes.
@@ -23,11 +22,27 @@ unsafe impl<V: Sync + ?Sized> Send for View<V> {}
 // SAFETY: as above.
 unsafe impl<V: Sync + ?Sized> Sync for View<V> {}
 
+impl<V: ?Sized> View<V> {
+    /// Returns a part of a value, or all of it.
+    pub(crate) fn of<O: Any + Send + Sync>(owner: Arc<O>, part: impl FnOnce(&O) -> &V) -> Self {
+        let value = NonNull::from(part(&owner));
+        Self { value, owner }
+    }
+
+    /// Returns a part of a value, if it has it.
+    fn find<O: Any + Send + Sync>(
+        owner: Arc<O>,
+        part: impl FnOnce(&O) -> Option<&V>,
+    ) -> Option<Self> {
+        let value = NonNull::from(part(&owner)?);
+        Some(Self { value, owner })
+    }
+}
+
 impl<N: Number> View<[N]> {
     /// Returns the memory as numbers, if it has no bytes left over.
     pub(crate) fn numbers(memory: Arc<SealedMemory>) -> Option<Self> {
-        let value = NonNull::from(numbers_of(memory.bytes())?);
-        Some(Self { value, memory })
+        Self::find(memory, |memory| numbers_of(memory.bytes()))
     }
 
     /// Returns a part of staged memory as numbers, if it has no bytes left over.
@@ -36,16 +51,14 @@ impl<N: Number> View<[N]> {
         offset: usize,
         length: usize,
     ) -> Option<Self> {
-        let value = NonNull::from(numbers_of(memory.part(offset, length)?)?);
-        Some(Self { value, memory })
+        Self::find(memory, |memory| numbers_of(memory.part(offset, length)?))
     }
 }
 
 impl View<str> {
     /// Returns the memory as text, if it is UTF-8.
     pub(crate) fn text(memory: Arc<SealedMemory>) -> Option<Self> {
-        let value = NonNull::from(std::str::from_utf8(memory.bytes()).ok()?);
-        Some(Self { value, memory })
+        Self::find(memory, |memory| std::str::from_utf8(memory.bytes()).ok())
     }
 
     /// Returns a part of staged memory as text, if it is UTF-8.
@@ -54,9 +67,9 @@ impl View<str> {
         offset: usize,
         length: usize,
     ) -> Option<Self> {
-        let text = std::str::from_utf8(memory.part(offset, length)?).ok()?;
-        let value = NonNull::from(text);
-        Some(Self { value, memory })
+        Self::find(memory, |memory| {
+            std::str::from_utf8(memory.part(offset, length)?).ok()
+        })
     }
 }
 
@@ -64,7 +77,7 @@ impl<V: ?Sized> Clone for View<V> {
     fn clone(&self) -> Self {
         Self {
             value: self.value,
-            memory: Arc::clone(&self.memory),
+            owner: Arc::clone(&self.owner),
         }
     }
 }
@@ -73,8 +86,8 @@ impl<V: ?Sized> Deref for View<V> {
     type Target = V;
 
     fn deref(&self) -> &V {
-        // SAFETY: the constructors have made the pointer from a reference into the memory, which lives as long as
-        // this view and does not change meanwhile.
+        // SAFETY: the constructors were given a reference that is good for as long as its owner is borrowed. The owner lives as
+        // long as this view, at the same place, and nobody can borrow it mutably or take it out of its `Arc`.
         unsafe { self.value.as_ref() }
     }
 }
