@@ -142,26 +142,24 @@ impl Fleet {
     pub(crate) fn submit(
         &self,
         callee: &Callee,
-        jobs: impl IntoIterator<Item = Job>,
-        mut submitted: impl FnMut(CallKey),
-    ) -> Result<Submitted, Rejected> {
+        job: Job,
+    ) -> Result<(CallKey, Submitted), Rejected> {
         if let Some(problem) = &self.config.invalid {
             return Err(Rejected::Configuration(problem.clone()));
         }
         let pool = (callee.registration.pool().name, callee.config.clone());
-        let (inputs, tasks) = self.step(|tasks, now| {
-            for job in jobs {
-                submitted(CallKey::nested(tasks.submit(now, callee, job)));
-            }
+        let (call, (inputs, tasks)) = self.step(|tasks, now| {
+            let call = tasks.submit(now, callee, job);
             tasks.dispatch(now, &pool);
-            tasks.ahead(&pool)
+            (call, tasks.ahead(&pool))
         });
-        Ok(Submitted {
+        let submitted = Submitted {
             function: None,
             ahead: inputs.saturating_mul(tasks),
             most_workers: tasks,
             source: None,
-        })
+        };
+        Ok((CallKey::nested(call), submitted))
     }
 
     /// Subscribes to the events from now on; in a forked child there are none.

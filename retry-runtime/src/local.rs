@@ -88,7 +88,7 @@ thread_local! {
     static OUTCOMES: Cell<Vec<(Job, Outcome)>> = const { Cell::new(Vec::new()) };
 }
 
-/// The result of a submission: facts about the called function.
+/// Facts about the function of a call that was submitted.
 pub(crate) struct Submitted {
     /// The function whose workers will answer, if they are workers of this process.
     pub(crate) function: Option<FunctionKey>,
@@ -96,7 +96,7 @@ pub(crate) struct Submitted {
     pub(crate) ahead: usize,
     /// The maximum number of its workers, or of tasks for other machines.
     pub(crate) most_workers: usize,
-    /// The source that this thread has to poll for the answer to the last call, or to [hand
+    /// The source that this thread has to poll for the answer, or to [hand
     /// over](LocalEngine::hand_over) to another thread.
     pub(crate) source: Option<Arc<dyn AnswerSource>>,
 }
@@ -381,14 +381,13 @@ impl LocalEngine {
         &self.publisher
     }
 
-    /// Submits calls of one function, in order.
+    /// Submits a call or the inputs of a chunk. Returns the key of the last one.
     pub(crate) fn submit(
         &self,
         callee: &Callee,
-        jobs: impl IntoIterator<Item = Job>,
+        job: Job,
         intent: PollIntent,
-        mut submitted: impl FnMut(CallKey),
-    ) -> Result<Submitted, Rejected> {
+    ) -> Result<(CallKey, Submitted), Rejected> {
         if let Some(problem) = &self.config.invalid {
             return Err(Rejected::Configuration(problem.clone()));
         }
@@ -406,36 +405,30 @@ impl LocalEngine {
             let called = callee.registration.pool().name;
             let name = callee.registration.spec.name;
             let terms = core.terms(function, callee);
-            let mut last = None;
-            let mut submitted = |key: CallKey| {
-                last = Some(key);
-                submitted(key);
-            };
-            for job in jobs {
-                if capture::is_on() {
-                    capture::route(called, job.caller.0);
-                }
-                match outer {
-                    Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
-                        for job in job.parts() {
-                            let id = core.scheduler.next_nested(worker);
-                            let origin = NestedOrigin { id, worker, ticket };
-                            let terms = Arc::clone(&terms);
-                            let traced = self.trace(core, &job);
-                            let scheduler = &mut core.scheduler;
-                            submitted(scheduler.submit_nested(now, function, terms, origin, job));
-                            self.begin_spans(id, name, traced);
-                        }
-                    }
-                    _ => {
+            if capture::is_on() {
+                capture::route(called, job.caller.0);
+            }
+            let call = match outer {
+                Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
+                    let calls = job.parts().map(|job| {
+                        let id = core.scheduler.next_nested(worker);
+                        let origin = NestedOrigin { id, worker, ticket };
                         let terms = Arc::clone(&terms);
                         let traced = self.trace(core, &job);
-                        let key = core.scheduler.submit(now, function, terms, job);
-                        self.begin_spans(key.id, name, traced);
-                        submitted(key);
-                    }
+                        let scheduler = &mut core.scheduler;
+                        let call = scheduler.submit_nested(now, function, terms, origin, job);
+                        self.begin_spans(id, name, traced);
+                        call
+                    });
+                    calls.last().expect("a job has an input")
                 }
-            }
+                _ => {
+                    let traced = self.trace(core, &job);
+                    let call = core.scheduler.submit(now, function, terms, job);
+                    self.begin_spans(call.id, name, traced);
+                    call
+                }
+            };
             core.scheduler.dispatch(now, function);
             let ahead = core.scheduler.ahead(function);
             let most_workers = core.scheduler.most_workers(function);
@@ -444,18 +437,19 @@ impl LocalEngine {
                 PollIntent::IfQuick => core.scheduler.is_quick(function),
                 PollIntent::Yes => true,
             };
-            let source = last.filter(|_| polls).and_then(|call| {
+            let source = polls.then_some(call).and_then(|call| {
                 let worker = core.scheduler.sent_to(call)?;
                 let source = core.links.get(&worker.id)?.source()?;
                 source.announce_poll();
                 Some(source)
             });
-            Ok(Submitted {
+            let submitted = Submitted {
                 function: Some(function),
                 ahead,
                 most_workers,
                 source,
-            })
+            };
+            Ok((call, submitted))
         })
     }
 

@@ -1,6 +1,7 @@
 //! Single calls: [`Call`] and [`FunctionCall`].
 
-use std::cell::RefCell;
+mod lazy;
+
 use std::fmt;
 use std::future::Future;
 use std::mem::take;
@@ -18,36 +19,27 @@ use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::api::run::RunId;
 use crate::caller::host::Host;
-use crate::caller::refused::RefusedCalls;
 use crate::checkpoint::Describe;
 use crate::checkpoint::cache::CachePlace;
 use crate::codec::payload::Payload;
 use crate::codec::{self, CodecError, Wire};
-use crate::function::callee::Callee;
 use crate::function::registry::Registration;
-use crate::function::service_config::{ServiceConfig, names_any};
+use crate::function::service_config::ServiceConfig;
 use crate::job::caller::Caller;
-use crate::job::delivery::{self, Deliver};
-use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, known, rejected};
+use crate::job::delivery::Deliver;
+use crate::job::outcome::{CallKey, Failure, History, Outcome, rejected};
 use crate::job::slot::Slot;
 use crate::job::{Encoded, Job};
-use crate::local::{LocalEngine, PollIntent, WaitTarget};
+use crate::local::{PollIntent, WaitTarget};
 use crate::runtime_thread;
 use crate::shared::Objects;
 use crate::spans;
 use crate::terminal;
+use crate::wait::Waiter;
 use crate::wait::block::{self, Wait};
-use crate::wait::spin::{Patience, Spin};
-use crate::wait::{AnswerSource, Waiter};
+use crate::wait::spin::Spin;
 
-/// The longest time for which polling the future of a call may block its thread, where the program has opted
-/// in. A quick function takes no longer, even if its worker has to be woken.
-const LONGEST_BUSY_POLL: Duration = Duration::from_micros(150);
-
-thread_local! {
-    /// The patience of this thread when it polls for the answers of awaited calls.
-    static PATIENCE: RefCell<Patience> = const { RefCell::new(Patience::new()) };
-}
+use lazy::{LazyCall, keep, outcome_in_fork};
 
 /// Decodes an outcome into the result that the caller gets, given the run of the call and the index of its
 /// input.
@@ -104,14 +96,6 @@ pub(crate) fn not_decodable<E>(
 ) -> CallError<E> {
     let context = Context::new(registration.spec.name, call, index, Vec::new(), None);
     CallError::Lost(lost(error), context)
-}
-
-/// Returns the outcome of a call, in a child that was forked while it was under way. It is there if it had
-/// arrived before.
-#[cold]
-fn outcome_in_fork(slot: &Slot) -> Outcome {
-    slot.take_unlocked()
-        .unwrap_or_else(|| failed(Failure::Lost(Lost::Forked)))
 }
 
 fn lost(error: &CodecError) -> Lost {
@@ -192,30 +176,8 @@ fn decode<T: Wire, E>(
 /// ```
 #[must_use = "a call does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct Call<T, E> {
-    host: Host,
-    config: Option<ServiceConfig>,
-    registration: &'static Registration,
-    options: Options,
-    input: Result<Encoded, Rejected>,
+    call: LazyCall,
     decode: Decode<T, E>,
-    describe: Describe,
-    running: Option<StartedCall>,
-    /// Set if the call goes on although this program ends.
-    is_detached: bool,
-    /// The line of the program that made the call.
-    called: &'static Location<'static>,
-    spans: spans::Context,
-}
-
-struct StartedCall {
-    slot: Arc<Slot>,
-    key: Option<CallKey>,
-    /// The places in which this thread has yet to look for the answer.
-    source: Option<Arc<dyn AnswerSource>>,
-    /// The spin for the answer before other threads took over.
-    busy_polled: Option<Spin>,
-    /// The place for the result in the function's cache, if it has one and the result is not there.
-    cache: Option<Box<CachePlace>>,
 }
 
 impl<T, E> Call<T, E> {
@@ -229,7 +191,7 @@ impl<T, E> Call<T, E> {
         decoders: Decoders<T, E>,
         describe: Describe,
     ) -> Self {
-        Self {
+        let call = LazyCall {
             called: Location::caller(),
             spans: spans::Context::current(),
             host,
@@ -237,16 +199,19 @@ impl<T, E> Call<T, E> {
             registration,
             options,
             input,
-            decode: decoders.outcome,
             describe,
             running: None,
             is_detached: false,
+        };
+        Self {
+            call,
+            decode: decoders.outcome,
         }
     }
 
     /// Sets the retry policy of this call; a number means that many retries, one second apart.
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
-        self.options = self.options.retries(retries);
+        self.call.options = self.call.options.retries(retries);
         self
     }
 
@@ -257,7 +222,7 @@ impl<T, E> Call<T, E> {
     /// Panics if `timeout` is zero.
     #[track_caller]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.options = self.options.timeout(timeout);
+        self.call.options = self.call.options.timeout(timeout);
         self
     }
 
@@ -268,14 +233,14 @@ impl<T, E> Call<T, E> {
     /// Panics if `deadline` is zero.
     #[track_caller]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.options = self.options.deadline(deadline);
+        self.call.options = self.call.options.deadline(deadline);
         self
     }
 
     /// Sets the time that the call has to end by itself, once it is cancelled or times out, before its
     /// worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.options = self.options.grace(grace);
+        self.call.options = self.call.options.grace(grace);
         self
     }
 
@@ -304,7 +269,7 @@ impl<T, E> Call<T, E> {
     /// }
     /// ```
     pub fn after(mut self, delay: Duration) -> Self {
-        self.options = self.options.after(delay);
+        self.call.options = self.call.options.after(delay);
         self
     }
 
@@ -321,123 +286,8 @@ impl<T, E> Call<T, E> {
     #[track_caller]
     pub fn wait(mut self) -> Result<T, CallError<E>> {
         runtime_thread::refuse(format_args!("`.wait()`"), "`.await`");
-        self.start(PollIntent::Yes, Slot::default());
+        self.call.start(PollIntent::Yes, Slot::default());
         block::block_on(&mut self)
-    }
-
-    fn key(&self) -> Option<CallKey> {
-        self.running.as_ref().and_then(|running| running.key)
-    }
-
-    /// Makes the call; its outcome goes to this slot.
-    fn start(&mut self, intent: PollIntent, slot: Slot) -> Arc<Slot> {
-        if let Some(running) = &self.running {
-            return Arc::clone(&running.slot);
-        }
-        let slot = Arc::new(slot);
-        let mut key = None;
-        let input = std::mem::replace(&mut self.input, Err(Rejected::ShutDown));
-        let mut cache = None;
-        let submitted = input.and_then(|Encoded { bytes, objects }| {
-            let place = CachePlace::of(
-                self.registration.spec,
-                self.config.as_deref(),
-                self.describe,
-                &bytes,
-            );
-            if let Some(place) = place {
-                if !objects.is_empty() || names_any(self.config.as_ref()) {
-                    return Err(Rejected::keeps_no_shared_value());
-                }
-                if let Some(value) = place.find()? {
-                    slot.fill(known(value));
-                    return Ok(None);
-                }
-                cache = Some(Box::new(place));
-            }
-            // The call may start workers of its service.
-            let objects = match &self.config {
-                Some(config) => objects.and(config.objects()),
-                None => objects,
-            };
-            let job = Job {
-                target: Arc::clone(&slot) as Arc<dyn Deliver>,
-                number: 0,
-                index: None,
-                input: Payload::One(bytes),
-                objects,
-                caller: Caller::thread(),
-                method: self.registration.place(),
-                spans: self.spans.clone(),
-            };
-            let options = self.options.over(self.host.options());
-            let callee = Callee {
-                registration: self.registration,
-                config: self.config.clone(),
-                policy: options.policy(self.registration.spec),
-                budget: None,
-                called: Some(self.called),
-                longest_delay: None,
-                is_detached: self.is_detached,
-                to_come: None,
-            };
-            self.host.submit(&callee, [job], intent, |submitted| {
-                key = Some(submitted);
-            })
-        });
-        let source = match submitted {
-            Ok(submitted) => submitted.and_then(|submitted| submitted.source),
-            Err(reason) => {
-                let refused = RefusedCalls {
-                    registration: self.registration,
-                    called: self.called,
-                    index: None,
-                    count: 1,
-                };
-                slot.fill(refused.end(&self.host, Failure::Rejected(reason)));
-                None
-            }
-        };
-        self.running = Some(StartedCall {
-            slot: Arc::clone(&slot),
-            key,
-            source,
-            busy_polled: None,
-            cache,
-        });
-        slot
-    }
-
-    /// Makes the call. If the program has opted in, looks for the answer of a quick function for a moment.
-    fn start_polled(&mut self) -> Arc<Slot> {
-        // A thread that delivers outcomes may hold a lock that polling for them needs.
-        if !self.host.busy_polls() || delivery::is_under_way() {
-            return self.start(PollIntent::No, Slot::default());
-        }
-        let intent = if PATIENCE.with_borrow(Patience::is_over) {
-            PollIntent::No
-        } else {
-            PollIntent::IfQuick
-        };
-        let slot = self.start(intent, Slot::default());
-        self.busy_poll(&slot);
-        slot
-    }
-
-    /// Looks for the answer of a function that takes less time than waking a thread.
-    fn busy_poll(&mut self, slot: &Slot) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let mut spin = PATIENCE.with_borrow(Patience::spin);
-        if let Some(source) = running.source.take() {
-            let until = Instant::now() + LONGEST_BUSY_POLL;
-            self.host.park_at(&source, until, slot, &mut spin);
-            running.busy_polled = Some(spin);
-        } else if PATIENCE.with_borrow(Patience::is_over) {
-            // The time until the answer arrived determines whether polling pays next time.
-            running.busy_polled = Some(spin);
-        }
     }
 
     /// Makes the call and lets it run on its own, as the `spawn` of a stub does: for a call with options of its
@@ -452,21 +302,22 @@ impl<T, E> Call<T, E> {
     /// # call.wait().unwrap();
     /// ```
     pub fn spawn(mut self) -> FunctionCall<T, E> {
-        self.is_detached = true;
-        let slot = self.start(PollIntent::No, Slot::keeping());
-        let (key, cache) = match self.running.take() {
+        let call = &mut self.call;
+        call.is_detached = true;
+        let slot = call.start(PollIntent::No, Slot::keeping());
+        let (key, cache) = match call.running.take() {
             Some(running) => (running.key, running.cache),
             None => (None, None),
         };
         FunctionCall {
-            host: self.host.clone(),
-            registration: self.registration,
+            host: call.host.clone(),
+            registration: call.registration,
             decode: self.decode,
             slot,
             key,
             original: None,
             cache,
-            _spans: take(&mut self.spans),
+            _spans: take(&mut call.spans),
         }
     }
 }
@@ -503,83 +354,27 @@ pub(crate) fn attach<T, E>(
     }
 }
 
-/// Stores the result of a call in the cache of its function.
-#[cold]
-fn keep(place: &CachePlace, outcome: &Outcome) {
-    if let Ok(Payload::One(value)) = &outcome.result
-        && let Err(reason) = place.keep(value)
-    {
-        LocalEngine::say(&reason);
-    }
-}
-
 impl<T, E> Future for Call<T, E> {
     type Output = Result<T, CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let slot = match &this.running {
-            Some(running) => Arc::clone(&running.slot),
-            None => this.start_polled(),
-        };
-        if this.host.is_foreign() {
-            let outcome = outcome_in_fork(&slot);
-            return Poll::Ready((this.decode)(
-                this.registration,
-                this.host.run(),
-                None,
-                outcome,
-            ));
-        }
-        terminal::polled(slot.poll_take(context.waker())).map(|outcome| {
-            if let Some(running) = &mut this.running {
-                running.key = None;
-                if let Some(place) = running.cache.take() {
-                    keep(&place, &outcome);
-                }
-                if let Some(spin) = running.busy_polled.take() {
-                    PATIENCE.with_borrow_mut(|patience| patience.learn(&spin));
-                }
-            }
-            (this.decode)(this.registration, this.host.run(), None, outcome)
-        })
+        let Self { call, decode } = &mut *self;
+        let outcome = call.poll_outcome(context);
+        outcome.map(|outcome| decode(call.registration, call.host.run(), None, outcome))
     }
 }
 
 impl<T, E> Wait for Call<T, E> {
     fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin) {
-        let running = self.running.as_mut();
-        // Later the call may be at another worker.
-        let source = running.and_then(|running| running.source.take());
-        self.host.park(self.key(), source, until, waiter, spin);
-    }
-}
-
-impl<T, E> Drop for Call<T, E> {
-    fn drop(&mut self) {
-        let Some(running) = self.running.take() else {
-            return;
-        };
-        if self.host.is_foreign() {
-            // Dropping the last reference to a worker would close its descriptors, whose numbers may belong
-            // to other files by now.
-            std::mem::forget(running);
-            return;
-        }
-        if let Some(key) = running.key {
-            self.host.cancel(key);
-        }
-        if let Some(source) = running.source {
-            self.host.hand_over(source);
-        }
+        self.call.park(until, waiter, spin);
     }
 }
 
 impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("function", &self.registration.spec.name)
-            .field("started", &self.running.is_some())
+            .field("function", &self.call.registration.spec.name)
+            .field("started", &self.call.running.is_some())
             .finish_non_exhaustive()
     }
 }

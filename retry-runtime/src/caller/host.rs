@@ -475,22 +475,27 @@ impl Host {
         }
     }
 
-    /// Submits calls of one function, in order. Returns facts about the function unless the parent of this worker
-    /// schedules them.
+    /// Submits a call or the inputs of a chunk. Returns the key of the last one, and facts about the function unless
+    /// the parent of this worker schedules it.
     pub(crate) fn submit(
         &self,
         callee: &Callee,
-        jobs: impl IntoIterator<Item = Job>,
+        job: Job,
         intent: PollIntent,
-        submitted: impl FnMut(CallKey),
-    ) -> Result<Option<Submitted>, Rejected> {
+    ) -> Result<(CallKey, Option<Submitted>), Rejected> {
         if self.is_foreign() {
             return Err(Rejected::Forked);
         }
         match self {
-            Self::Here(engine) => engine.submit(callee, jobs, intent, submitted).map(Some),
-            Self::Parent(upstream) => upstream.submit(callee, jobs, submitted).map(|()| None),
-            Self::Fleet(fleet) => fleet.submit(callee, jobs, submitted).map(Some),
+            Self::Here(engine) => {
+                let (key, submitted) = engine.submit(callee, job, intent)?;
+                Ok((key, Some(submitted)))
+            }
+            Self::Parent(upstream) => Ok((upstream.submit(callee, job)?, None)),
+            Self::Fleet(fleet) => {
+                let (key, submitted) = fleet.submit(callee, job)?;
+                Ok((key, Some(submitted)))
+            }
             Self::Nowhere(reason) => Err(reason.clone()),
         }
     }

@@ -2,6 +2,8 @@
 
 mod arrivals;
 mod driver;
+mod flow;
+mod left;
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -82,16 +84,23 @@ type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 /// ```
 #[must_use = "a map does nothing unless it is consumed: loop over it, or `.await` it"]
 pub struct Map<I: Iterator, T, E, Y = Unindexed> {
+    settings: Settings,
+    decoders: Decoders<T, E>,
+    inputs: I,
+    encode: Encode<I::Item>,
+    yields: PhantomData<Y>,
+}
+
+/// The function of a map and its settings.
+struct Settings {
     host: Host,
+    /// The line of the program that made the map.
     called: &'static Location<'static>,
     spans: spans::Context,
     config: Option<ServiceConfig>,
     budget: Option<f64>,
     registration: &'static Registration,
     options: Options,
-    decoders: Decoders<T, E>,
-    inputs: I,
-    encode: Encode<I::Item>,
     window: Option<usize>,
     max_buffered: Option<usize>,
     ordered: bool,
@@ -99,7 +108,6 @@ pub struct Map<I: Iterator, T, E, Y = Unindexed> {
     describe: Describe,
     #[cfg(feature = "checkpoint")]
     checkpoint: Option<PathBuf>,
-    yields: PhantomData<Y>,
 }
 
 impl<I: Iterator, T, E> Map<I, T, E> {
@@ -115,7 +123,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
         encode: Encode<I::Item>,
         describe: Describe,
     ) -> Self {
-        Self {
+        let settings = Settings {
             host,
             called: Location::caller(),
             spans: spans::Context::current(),
@@ -123,15 +131,18 @@ impl<I: Iterator, T, E> Map<I, T, E> {
             budget: None,
             registration,
             options,
-            decoders,
-            inputs,
-            encode,
             window: None,
             max_buffered: None,
             ordered: true,
             describe,
             #[cfg(feature = "checkpoint")]
             checkpoint: None,
+        };
+        Self {
+            settings,
+            decoders,
+            inputs,
+            encode,
             yields: PhantomData,
         }
     }
@@ -140,7 +151,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
 impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     /// Sets the retry policy; each input has its own retries.
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
-        self.options = self.options.retries(retries);
+        self.settings.options = self.settings.options.retries(retries);
         self
     }
 
@@ -151,7 +162,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     /// Panics if `timeout` is zero.
     #[track_caller]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.options = self.options.timeout(timeout);
+        self.settings.options = self.settings.options.timeout(timeout);
         self
     }
 
@@ -162,20 +173,20 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     /// Panics if `deadline` is zero.
     #[track_caller]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.options = self.options.deadline(deadline);
+        self.settings.options = self.settings.options.deadline(deadline);
         self
     }
 
     /// Sets the time that an input has to end by itself, once it is cancelled or times out, before its
     /// worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.options = self.options.grace(grace);
+        self.settings.options = self.settings.options.grace(grace);
         self
     }
 
     /// Yields results as they arrive instead of in the order of the inputs.
     pub fn unordered(mut self) -> Self {
-        self.ordered = false;
+        self.settings.ordered = false;
         self
     }
 
@@ -202,7 +213,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
             (0.0..=1.0).contains(&ratio),
             "the retry budget of a map must be between 0.0 and 1.0"
         );
-        self.budget = Some(ratio);
+        self.settings.budget = Some(ratio);
         self
     }
 
@@ -218,7 +229,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     #[track_caller]
     pub fn window(mut self, inputs: usize) -> Self {
         assert!(inputs > 0, "the window of a map must be at least 1");
-        self.window = Some(inputs);
+        self.settings.window = Some(inputs);
         self
     }
 
@@ -235,7 +246,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     #[track_caller]
     pub fn max_buffered(mut self, bytes: usize) -> Self {
         assert!(bytes > 0, "max_buffered must be at least 1 byte");
-        self.max_buffered = Some(bytes);
+        self.settings.max_buffered = Some(bytes);
         self
     }
 
@@ -296,7 +307,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     #[cfg(feature = "checkpoint")]
     #[cfg_attr(docsrs, doc(cfg(feature = "checkpoint")))]
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
-        self.checkpoint = Some(path.into());
+        self.settings.checkpoint = Some(path.into());
         self
     }
 
@@ -315,22 +326,10 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     /// ```
     pub fn indexed(self) -> Map<I, T, E, Indexed> {
         Map {
-            host: self.host,
-            called: self.called,
-            spans: self.spans,
-            config: self.config,
-            budget: self.budget,
-            registration: self.registration,
-            options: self.options,
+            settings: self.settings,
             decoders: self.decoders,
             inputs: self.inputs,
             encode: self.encode,
-            window: self.window,
-            max_buffered: self.max_buffered,
-            ordered: self.ordered,
-            describe: self.describe,
-            #[cfg(feature = "checkpoint")]
-            checkpoint: self.checkpoint,
             yields: PhantomData,
         }
     }
@@ -378,9 +377,9 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
 impl<I: Iterator, T, E, Y> fmt::Debug for Map<I, T, E, Y> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map")
-            .field("function", &self.registration.spec.name)
-            .field("window", &self.window)
-            .field("ordered", &self.ordered)
+            .field("function", &self.settings.registration.spec.name)
+            .field("window", &self.settings.window)
+            .field("ordered", &self.settings.ordered)
             .finish_non_exhaustive()
     }
 }
@@ -712,12 +711,7 @@ macro_rules! debug {
         $(
             impl<I: Iterator, T, E, $($generics)*> fmt::Debug for $name<I, T, E, $($parameter),*> {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    let driver = &self.$driver;
-                    f.debug_struct(stringify!($name))
-                        .field("function", &driver.registration.spec.name)
-                        .field("taken", &driver.next_index)
-                        .field("pending", &driver.pending)
-                        .finish_non_exhaustive()
+                    self.$driver.flow.describe(stringify!($name), f)
                 }
             }
         )*

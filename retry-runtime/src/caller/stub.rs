@@ -13,6 +13,7 @@ use std::error::Error;
 use std::fmt::{self, Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::api::call_id::CallId;
 use crate::api::failure::Rejected;
@@ -32,7 +33,7 @@ use crate::function::invocation::Invocation;
 use crate::function::registry::Registration;
 use crate::function::service_config::ServiceConfig;
 use crate::job::Encoded;
-use crate::shared;
+use crate::shared::{self, Objects, StagingPool};
 
 /// The state that all layers share.
 struct Target<F, A, R> {
@@ -61,19 +62,41 @@ impl<F, A, R> Target<F, A, R> {
         is_small: bool,
         encode: impl FnOnce(&mut Vec<u8>, usize) -> args::Encoded,
     ) -> Result<Encoded, Rejected> {
-        let limit = host.max_message(self.config.as_ref());
-        // The place of a result in a cache follows from the whole encoding.
-        let stages = !is_small && self.registration.spec.cache.is_none();
-        let staging = stages.then(|| host.staging()).flatten();
+        let (registration, config) = (self.registration, self.config.as_ref());
+        let limit = host.max_message(config);
+        let staging = if is_small {
+            None
+        } else {
+            staging(host, registration)
+        };
         let mut input = buffers::take_scratch();
         let (encoded, objects) = shared::collect(staging, || encode(&mut input, limit));
-        match encoded {
-            Ok(whole) => Ok(Encoded {
-                bytes: whole.unwrap_or_else(|| buffers::finish(input)),
-                objects,
-            }),
-            Err((parameter, error)) => Err(refuse(self.registration, parameter, error, limit)),
-        }
+        finish(registration, limit, input, encoded, objects)
+    }
+}
+
+/// Returns the memory in which the arguments of a call are staged, if they can be.
+fn staging(host: &Host, registration: &'static Registration) -> Option<Arc<StagingPool>> {
+    // The place of a result in a cache follows from the whole encoding.
+    match registration.spec.cache {
+        Some(_) => None,
+        None => host.staging(),
+    }
+}
+
+fn finish(
+    registration: &'static Registration,
+    limit: usize,
+    input: Vec<u8>,
+    encoded: args::Encoded,
+    objects: Objects,
+) -> Result<Encoded, Rejected> {
+    match encoded {
+        Ok(whole) => Ok(Encoded {
+            bytes: whole.unwrap_or_else(|| buffers::finish(input)),
+            objects,
+        }),
+        Err((parameter, error)) => Err(refuse(registration, parameter, error, limit)),
     }
 }
 

@@ -175,25 +175,18 @@ impl Upstream {
     }
 
     /// Submits calls of one function, in order.
-    pub(crate) fn submit(
-        &'static self,
-        callee: &Callee,
-        jobs: impl IntoIterator<Item = Job>,
-        mut submitted: impl FnMut(CallKey),
-    ) -> Result<(), Rejected> {
+    pub(crate) fn submit(&'static self, callee: &Callee, job: Job) -> Result<CallKey, Rejected> {
         // The parent rejects messages whose inputs exceed the limit in total.
         let mut messages = vec![(Vec::new(), Vec::new(), Objects::NONE)];
-        let mut caller = Caller::thread();
-        let mut span = 0;
+        let caller = job.caller;
+        let span = job.spans.number();
         // The parent must know the span in which the calls are made.
         forwarder::flush();
         let mut pending = self.pending();
         self.start_reading(&mut pending)
             .map_err(|reason| Rejected::NoResources(reason.into()))?;
-        for job in jobs.into_iter().flat_map(Job::parts) {
+        for job in job.parts() {
             let input = job.input.clone().into_one();
-            caller = job.caller;
-            span = job.spans.number();
             if messages
                 .last()
                 .is_some_and(|(_, payload, _)| payload.len() + input.len() > self.limit)
@@ -206,9 +199,9 @@ impl Upstream {
             let number = pending.next;
             let input = Payload::One(input);
             calls.push(Item::put(number, job.index, &input, None, payload));
-            submitted(CallKey::nested(CallNumber::nested(self.worker, number)));
             pending.jobs.insert(number, job);
         }
+        let last = CallNumber::nested(self.worker, pending.next);
         drop(pending);
         for (items, payload, objects) in messages {
             let head = Request::Submit(Submission {
@@ -231,7 +224,7 @@ impl Upstream {
             self.offer(&writing, &objects, Purpose::Calls);
             self.write_locked(&writing, &head, &payload, None);
         }
-        Ok(())
+        Ok(CallKey::nested(last))
     }
 
     /// Hands over the shared values that the answer to a ticket names, before the answer.

@@ -94,8 +94,40 @@ impl Parker {
     }
 }
 
+/// A [`Wait`] without its type, so that the loop of a blocked thread is compiled once.
+trait Pending {
+    /// Polls the future, and returns whether it is ready.
+    fn poll(&mut self, context: &mut Context<'_>) -> bool;
+
+    fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin);
+}
+
+struct Output<'a, W: Wait> {
+    wait: &'a mut W,
+    value: Option<W::Output>,
+}
+
+impl<W: Wait> Pending for Output<'_, W> {
+    fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        if let Poll::Ready(value) = Pin::new(&mut *self.wait).poll(context) {
+            self.value = Some(value);
+        }
+        self.value.is_some()
+    }
+
+    fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin) {
+        self.wait.park(until, waiter, spin);
+    }
+}
+
 /// Blocks until the future is ready or the time has come.
 pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> Option<W::Output> {
+    let mut output = Output { wait, value: None };
+    block(until, &mut output);
+    output.value
+}
+
+fn block(until: Option<Instant>, pending: &mut dyn Pending) {
     thread_local! {
         static PARKER: RefCell<Option<Parker>> = const { RefCell::new(None) };
     }
@@ -104,14 +136,13 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
     let kept = PARKER.try_with(RefCell::take).ok().flatten();
     let mut parker = kept.unwrap_or_else(Parker::new);
     terminal::begin_wait();
-    let result = loop {
+    loop {
         parker.waiter.woken.store(false, Ordering::SeqCst);
-        let mut context = Context::from_waker(&parker.waker);
-        if let Poll::Ready(value) = Pin::new(&mut *wait).poll(&mut context) {
-            break Some(value);
+        if pending.poll(&mut Context::from_waker(&parker.waker)) {
+            break;
         }
         let mut spin = parker.patience.spin();
-        wait.park(until, &*parker.waiter, &mut spin);
+        pending.park(until, &*parker.waiter, &mut spin);
         let mut late = false;
         while !late && !parker.is_woken() {
             match until {
@@ -125,17 +156,13 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
         }
         if late {
             // The result may have arrived in the meantime, however late this thread is.
-            let mut context = Context::from_waker(&parker.waker);
-            break match Pin::new(&mut *wait).poll(&mut context) {
-                Poll::Ready(value) => Some(value),
-                Poll::Pending => None,
-            };
+            pending.poll(&mut Context::from_waker(&parker.waker));
+            break;
         }
         parker.patience.learn(&spin);
-    };
+    }
     let _ = PARKER.try_with(|kept| kept.replace(Some(parker)));
     terminal::end_wait();
-    result
 }
 
 /// Blocks until the future is ready.

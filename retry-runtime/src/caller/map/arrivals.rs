@@ -254,3 +254,37 @@ impl Early {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::call_id::CallNumber;
+
+    #[test]
+    fn results_are_handed_out_in_input_order() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut indices: Vec<u64> = (0..1000).collect();
+        for order in 0..3 {
+            indices.sort_unstable();
+            match order {
+                // Every second one late, the first ones late, and no order at all.
+                0 => indices.sort_by_key(|index| (index % 2 == 0, *index)),
+                1 => indices.rotate_left(3),
+                _ => random.shuffle(&mut indices),
+            }
+            let shared = SharedArrivals::new(Host::global(), true, usize::MAX);
+            for index in &indices {
+                let outcome = Outcome {
+                    call: CallNumber(*index),
+                    result: Ok(Payload::NONE),
+                    history: None,
+                };
+                shared.lock().insert(*index, outcome);
+            }
+            let ready = std::mem::take(&mut shared.lock().ready);
+            assert!(ready.into_iter().map(|(index, _)| index).eq(0..1000));
+        }
+    }
+}
