@@ -27,7 +27,7 @@ fn examples_compile_and_run() {
         .status()
         .expect("cargo");
     assert!(status.success());
-    for path in files("examples", "rs") {
+    for path in entries("examples") {
         let name = path.file_stem().expect("a name");
         let output = Command::new(target.join("examples").join(name))
             .output()
@@ -37,16 +37,23 @@ fn examples_compile_and_run() {
     }
 }
 
-/// Returns the files of a folder that have this extension.
-fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+/// Returns the content of a folder.
+fn entries(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(folder).expect("there are cases");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let mut files: Vec<PathBuf> = paths
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
         .collect();
+    assert!(!paths.is_empty());
+    paths.sort();
+    paths
+}
+
+/// Returns the files of a folder that have this extension.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut files = entries(folder);
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
     assert!(!files.is_empty());
-    files.sort();
     files
 }
 

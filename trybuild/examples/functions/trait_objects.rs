@@ -45,7 +45,7 @@ fn area(side: f64) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
     Ok(shape.area())
 }
 
-fn main() {
+pub(crate) fn main() {
     let object: &dyn Remote = &3u64;
     assert_eq!(object.remote() + object.map() + object.spawn(), 0);
     assert_eq!(area(2.0).unwrap(), 4.0);

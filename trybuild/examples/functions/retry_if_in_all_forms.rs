@@ -56,7 +56,7 @@ fn boxed() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn main() {
+pub(crate) fn main() {
     let _ = (
         method.remote(),
         generic.remote(),

@@ -16,7 +16,7 @@ fn h() {}
 
 const MOST: usize = 2;
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(f.spec().memory, Some(536_870_912));
     assert_eq!(f.spec().max_rss_growth, Some(1 << 30));
     assert_eq!(f.spec().grace, GRACE);

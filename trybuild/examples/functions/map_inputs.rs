@@ -90,7 +90,7 @@ fn is_clone_and_debug<T: Clone + Debug>(_: &T) {}
 
 fn is_debug<T: Debug>(_: &T) {}
 
-fn main() {
+pub(crate) fn main() {
     let paths = vec![PathBuf::new()];
     let _ = of_path.map(&paths);
     let _ = of_path.map(&paths[..]);

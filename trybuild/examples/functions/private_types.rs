@@ -24,7 +24,7 @@ mod jobs {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(jobs::all(), 3);
     let _ = jobs::later.remote(&jobs::Failed(1));
 }

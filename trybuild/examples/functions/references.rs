@@ -36,7 +36,7 @@ async fn later(text: &str, settings: &Settings) -> usize {
     text.len() + settings.names.len()
 }
 
-fn main() {
+pub(crate) fn main() {
     let settings = Settings {
         names: BTreeMap::new(),
     };

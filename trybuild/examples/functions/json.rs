@@ -13,7 +13,7 @@ fn describe(setting: Json<Setting>) -> Json<Setting> {
     setting
 }
 
-fn main() {
+pub(crate) fn main() {
     let _ = describe.map([
         Json(Setting::Number(1.5)),
         Json(Setting::Text(String::new())),

@@ -62,7 +62,7 @@ impl Counter {
     fn close(self) {}
 }
 
-fn main() {
+pub(crate) fn main() {
     retry_runtime::init();
     assert_eq!(f.remote(1, 2, 3).wait().unwrap(), 3);
     assert_eq!(f.spec().parameters, ["a", "c", "argument2"]);

@@ -54,7 +54,7 @@ fn recursion(number: u64) -> u64 {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     retry_runtime::init();
     assert_eq!(size.remote("ab").wait().unwrap(), 2);
     assert_eq!(path.remote(2).wait().unwrap(), "xx");

@@ -30,7 +30,7 @@ fn list() {}
 #[function(retries(max_retries = 3, backoff_coefficient = 3, initial_delay = "0s", jitter))]
 fn literals() {}
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(number.spec().retries, Retries::from(2));
     assert_eq!(byte.spec().retries, Retries::from(2));
     assert_eq!(signed.spec().retries, Retries::from(3));

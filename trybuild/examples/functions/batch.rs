@@ -25,7 +25,7 @@ fn add(state: &u64, numbers: Vec<u64>) -> Numbers {
 
 const MOST: usize = 32;
 
-fn main() {
+pub(crate) fn main() {
     let _: Call<u64, Infallible> = double.remote(3);
     let _: Call<u64, String> = halve.remote(3);
     let _ = add.map([1, 2, 3]);

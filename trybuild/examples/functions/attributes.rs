@@ -59,7 +59,7 @@ impl Old {
     fn close(self) {}
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(
         f(String::from("ab")) + there() as usize + there_too() as usize,
         4

@@ -18,7 +18,7 @@ job!(measure(text: &str) -> usize, 1 + 1, "1m", { text.len() });
 
 const TIMES: u32 = 4;
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(add(1), 2);
     assert_eq!(add.spec().retries.max_retries(), 3);
     assert_eq!(count.spec().retries.max_retries(), 4);

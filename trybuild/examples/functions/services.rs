@@ -114,7 +114,7 @@ impl inner::Other {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     let counter = Counter::with(1, None);
     let _ = counter.add.remote(2, 3);
     let _ = counter.main.remote(Counter(1));

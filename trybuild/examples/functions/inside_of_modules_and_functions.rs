@@ -15,7 +15,7 @@ mod outer {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     #[retry_runtime::function]
     fn local_one(text: &str) -> usize {
         text.len()

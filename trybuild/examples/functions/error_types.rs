@@ -52,7 +52,7 @@ fn option() -> Option<Result<u64, String>> {
     None
 }
 
-fn main() {
+pub(crate) fn main() {
     let _: Call<u64, String> = typed.remote();
     let _: Call<u64, RemoteError> = io.remote();
     let _: Call<u64, RemoteError> = any.remote();

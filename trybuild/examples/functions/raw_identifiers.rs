@@ -6,7 +6,7 @@ fn r#match(r#type: u64, r#fn: &str) -> u64 {
     r#type + r#fn.len() as u64
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(r#match(1, "ab"), 3);
     assert!(r#match.name().ends_with("::match"), "{}", r#match.name());
     assert_eq!(r#match.spec().parameters, ["type", "fn"]);

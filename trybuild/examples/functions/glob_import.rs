@@ -10,7 +10,7 @@ fn double(number: u64) -> u64 {
     number * 2
 }
 
-fn main() {
+pub(crate) fn main() {
     retry_runtime::init();
     let (boxed, counted) = (
         Box::new(AtomicBool::new(false)),

@@ -24,7 +24,7 @@ fn reversed() -> Reversed<std::io::Error, u64> {
     Ok(1)
 }
 
-fn main() {
+pub(crate) fn main() {
     let _: Call<Result<u64, String>, Infallible> = own.remote();
     let _: Call<u64, retry_runtime::RemoteError> = reversed.remote();
 }

@@ -32,7 +32,7 @@ impl Table<[u8; 256]> {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(short([0; 32], &[0; 16]), 48);
     let sum = doubled(Sum(1, PhantomData), &Sum(2, PhantomData));
     assert_eq!(sum.0, 3);

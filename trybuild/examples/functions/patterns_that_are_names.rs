@@ -14,7 +14,7 @@ async fn g(_: &str, mut numbers: Vec<u64>) -> usize {
     numbers.len()
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(f(1, String::new(), 0), 2);
     let _ = f.remote(1, String::new(), 0);
     let _ = g.remote("", vec![]);

@@ -12,6 +12,6 @@ fn fib(n: u64) -> u64 {
     fib(n - 1) + fib(n - 2)
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(fib(10), 55);
 }

@@ -99,7 +99,7 @@ fn is_send<T: Send>(value: T) -> T {
     value
 }
 
-fn main() {
+pub(crate) fn main() {
     let _ = shared.remote("a");
     let _ = changed.remote(1);
     let _ = blocks.remote();

@@ -51,7 +51,7 @@ async fn inline(a: &str, b: &[u8]) -> Result<u32, String> {
     Ok((a.len() + b.len()) as u32)
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(all.name(), "all");
     assert_eq!(all.spec().retries, POLICY);
     assert_eq!(times.spec().retries, Retries::from(4));

@@ -107,7 +107,7 @@ impl Sum {
     fn close(self) {}
 }
 
-fn main() {
+pub(crate) fn main() {
     retry_runtime::init();
     assert_eq!(blocking.remote(1).wait().unwrap(), 4);
     assert_eq!(later.remote("ab").wait().unwrap(), 9);

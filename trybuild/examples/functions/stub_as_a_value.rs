@@ -11,7 +11,7 @@ fn apply(function: fn(u64) -> u64) -> u64 {
     function(1)
 }
 
-fn main() {
+pub(crate) fn main() {
     let pointer: &fn(u64) -> u64 = &f;
     assert_eq!(apply(*pointer), 2);
     assert_eq!(f.local(1), 2);

@@ -46,7 +46,7 @@ fn default(state: &mut Vec<u8>) {
     state.push(1);
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(shared(&load(), 2.0), 2.0);
     let _ = shared.remote(2.0);
     let _ = changed.for_each([1.0, 2.0]);

@@ -1,0 +1,62 @@
+//! Functions of all kinds. Each file is code of another user, with a main function of its own.
+
+mod a_result_of_ones_own;
+mod async_state;
+mod attributes;
+mod batch;
+mod blanket_traits;
+mod conditional_parts;
+mod error_types;
+mod glob_import;
+mod inside_of_modules_and_functions;
+mod json;
+mod limits_in_all_forms;
+mod long_arrays;
+mod macro_rules;
+mod many_parameters;
+mod map_inputs;
+mod names_of_other_functions;
+mod options;
+mod patterns_that_are_names;
+mod private_types;
+mod raw_identifiers;
+mod recursion;
+mod references;
+mod retries_in_all_forms;
+mod retry_if_in_all_forms;
+mod services;
+mod setup_in_all_forms;
+mod stub_as_a_value;
+mod trait_objects;
+
+fn main() {
+    retry_runtime::init();
+    a_result_of_ones_own::main();
+    async_state::main();
+    attributes::main();
+    batch::main();
+    blanket_traits::main();
+    conditional_parts::main();
+    error_types::main();
+    glob_import::main();
+    inside_of_modules_and_functions::main();
+    json::main();
+    limits_in_all_forms::main();
+    long_arrays::main();
+    macro_rules::main();
+    many_parameters::main();
+    map_inputs::main();
+    names_of_other_functions::main();
+    options::main();
+    patterns_that_are_names::main();
+    private_types::main();
+    raw_identifiers::main();
+    recursion::main();
+    references::main();
+    retries_in_all_forms::main();
+    retry_if_in_all_forms::main();
+    services::main();
+    setup_in_all_forms::main();
+    stub_as_a_value::main();
+    trait_objects::main();
+}
