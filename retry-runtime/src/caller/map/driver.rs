@@ -9,7 +9,7 @@ use crate::caller::call::{Decoders, not_decodable};
 use crate::wait::Waiter;
 use crate::wait::spin::Spin;
 
-use super::flow::{Flow, Next, NextResult};
+use super::flow::{Arrived, Flow, Next};
 use super::{Encode, Map, Yields};
 
 /// A map that is being consumed.
@@ -42,21 +42,22 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     }
 
     fn hand_out(&mut self) -> Option<Y::Item<T, E>> {
-        let (function, run) = (self.flow.registration, self.flow.host.run());
-        let (index, result) = match self.flow.next_result()? {
-            NextResult::Outcome(index, outcome) => {
-                let decode = self.decoders.outcome;
-                (index, decode(function, run, Some(index), outcome))
-            }
-            NextResult::Packed(index, call) => {
-                // Decoding may panic; the panic then stands for this result.
-                let read = self.decoders.value_in_place;
-                let value = self.flow.read_packed(|values| values.read(read))??;
-                let refuse = |error| not_decodable(function, call.of(run), Some(index), &error);
-                (index, value.map_err(refuse))
-            }
-        };
-        self.flow.mark_handed_out(index);
+        let flow = &mut self.flow;
+        let function = flow.registration;
+        if !flow.has_packed()
+            && let Arrived::Outcome(index, outcome) = flow.next_arrived()?
+        {
+            let decode = self.decoders.outcome;
+            let result = decode(function, flow.host.run(), Some(index), outcome);
+            flow.mark_handed_out(index);
+            return Some(Y::item(Some(index), result));
+        }
+        let read = self.decoders.value_in_place;
+        let (index, call, value) = flow.next_packed(|values| values.read(read))?;
+        flow.mark_handed_out(index);
+        let result = value.map_err(|error| {
+            not_decodable(function, call.of(flow.host.run()), Some(index), &error)
+        });
         Some(Y::item(Some(index), result))
     }
 

@@ -119,15 +119,15 @@ pub(super) struct Flow {
     buffers: Arc<BufferPool>,
 }
 
-/// The result that is handed out next.
-pub(super) enum NextResult {
+/// A result that has arrived.
+pub(super) enum Arrived {
     /// The outcome of the input with this index.
     Outcome(u64, Outcome),
-    /// The first one of the packed values, which belongs to the input with this index and to this call.
-    Packed(u64, CallNumber),
+    /// The values of several inputs, which are packed.
+    Packed,
 }
 
-/// What the consumer has to do after outcomes were taken in.
+/// The next step of the consumer, after outcomes were taken in.
 pub(super) enum Next {
     HandOut,
     Feed,
@@ -200,57 +200,63 @@ impl Flow {
     /// Returns whether the workers have so little to do that inputs are taken before the next result is handed out.
     /// Inputs are submitted by the chunk: a submission for each result would cost a lock, a system call and a wake-up
     /// each.
+    #[inline]
     pub(super) fn wants_inputs(&self) -> bool {
         let room = self.window.saturating_sub(self.pending);
         self.has_inputs && self.outstanding < self.window / 2 && room >= self.chunk()
     }
 
-    /// Takes the next result that has arrived.
-    pub(super) fn next_result(&mut self) -> Option<NextResult> {
-        // None may be left of one whose decoding has panicked.
-        if self
-            .values
-            .as_ref()
-            .is_none_or(|(.., values)| values.len() == 0)
-        {
-            let (index, mut outcome) = self.arrived.pop_front()?;
-            self.consumed += size_of_result(&outcome);
-            if self.consumed > self.worth_telling && !self.host.is_foreign() {
-                self.tell_consumed();
-            }
-            match outcome.result {
-                Ok(Payload::Several(values)) => {
-                    self.startup = None;
-                    self.values = Some((index, outcome.call, values));
-                }
-                result => {
-                    outcome.result = result;
-                    self.pending -= 1;
-                    self.note_start(&outcome);
-                    return Some(NextResult::Outcome(index, outcome));
-                }
-            }
-        }
-        let (index, call, _) = self.values.as_mut()?;
-        self.pending -= 1;
-        let next = NextResult::Packed(*index, *call);
-        *index += 1;
-        call.0 += 1;
-        Some(next)
+    /// Returns whether packed values are left.
+    #[inline]
+    pub(super) fn has_packed(&self) -> bool {
+        // None may be left of some whose decoding has panicked.
+        let values = self.values.as_ref();
+        values.is_some_and(|(.., values)| values.len() > 0)
     }
 
-    /// Reads the first one of the packed values.
+    /// Takes the next result that has arrived, if no packed values are left.
+    pub(super) fn next_arrived(&mut self) -> Option<Arrived> {
+        let (index, mut outcome) = self.arrived.pop_front()?;
+        self.consumed += size_of_result(&outcome);
+        if self.consumed > self.worth_telling && !self.host.is_foreign() {
+            self.tell_consumed();
+        }
+        match outcome.result {
+            Ok(Payload::Several(values)) => {
+                self.startup = None;
+                self.values = Some((index, outcome.call, values));
+                Some(Arrived::Packed)
+            }
+            result => {
+                outcome.result = result;
+                self.pending -= 1;
+                self.note_start(&outcome);
+                Some(Arrived::Outcome(index, outcome))
+            }
+        }
+    }
+
+    /// Reads the next packed value. Returns the index of its input and its call as well.
     #[inline]
-    pub(super) fn read_packed<R>(&mut self, read: impl FnOnce(&mut Packed) -> R) -> Option<R> {
-        let (.., values) = self.values.as_mut()?;
-        let value = read(values);
+    pub(super) fn next_packed<R>(
+        &mut self,
+        read: impl FnOnce(&mut Packed) -> Option<R>,
+    ) -> Option<(u64, CallNumber, R)> {
+        let (index, call, values) = self.values.as_mut()?;
+        self.pending -= 1;
+        let (this, which) = (*index, *call);
+        *index += 1;
+        call.0 += 1;
+        // Decoding may panic; the panic then stands for this result.
+        let value = read(values)?;
         if values.len() == 0 {
             self.values = None;
         }
-        Some(value)
+        Some((this, which, value))
     }
 
     /// Marks an input as handed out.
+    #[inline]
     pub(super) fn mark_handed_out(&mut self, index: u64) {
         if let Some(left) = &mut self.left {
             left.remove(index);
@@ -346,6 +352,7 @@ impl Flow {
     }
 
     /// Records what the consumer does, for those who watch.
+    #[inline]
     fn note_activity(&self, activity: Activity) {
         if let Some(underway) = &self.underway {
             underway.set_activity(activity);

@@ -1,4 +1,6 @@
 //! Chunks of a map: inputs that are encoded one behind the other, and submitted together.
+//!
+//! Functions that run for each input are `#[inline]`, since the loop over the inputs is in the user's crate.
 
 use std::sync::Arc;
 use std::thread;
@@ -55,6 +57,7 @@ pub(crate) struct Chunk {
 
 impl Flow {
     /// Returns how many inputs are submitted at once.
+    #[inline]
     pub(super) fn chunk(&self) -> usize {
         (self.window / CHUNKS).clamp(1, CHUNK)
     }
@@ -78,6 +81,7 @@ impl Flow {
     }
 
     /// Returns whether another input may be taken into a chunk, before its time is over.
+    #[inline]
     pub(crate) fn has_room_in(&self, chunk: &Chunk) -> bool {
         if !self.has_room(chunk.count, chunk.buffer.len()) {
             return false;
@@ -95,6 +99,7 @@ impl Flow {
 
     /// Notes that the iterator has returned the next input of a chunk. Returns where its encoding begins, and the
     /// highest end that it may have.
+    #[inline]
     pub(crate) fn begin_input(&self, chunk: &mut Chunk) -> (usize, usize) {
         if chunk.count < TIMED_INPUTS {
             self.note_activity(Activity::Waiting);
@@ -105,6 +110,7 @@ impl Flow {
     }
 
     /// Adds an encoded input, or the panic of its encoder, to a chunk. Returns whether another one may follow.
+    #[inline]
     pub(crate) fn end_input(
         &mut self,
         chunk: &mut Chunk,
@@ -112,6 +118,23 @@ impl Flow {
         encoded: thread::Result<Encoded>,
     ) -> bool {
         let objects = chunk.objects.of_input();
+        let is_packed = !matches!(objects, InputObjects::Own(_)) && self.checkpoint.is_none();
+        if is_packed && matches!(encoded, Ok(Ok(None))) {
+            payload::end(&mut chunk.buffer, start);
+            chunk.count += 1;
+            return true;
+        }
+        self.end_other_input(chunk, start, encoded, objects)
+    }
+
+    /// The same for an input that may be in need of more than its place in the chunk.
+    fn end_other_input(
+        &mut self,
+        chunk: &mut Chunk,
+        start: usize,
+        encoded: thread::Result<Encoded>,
+        objects: InputObjects,
+    ) -> bool {
         match encoded {
             Ok(Ok(whole)) => {
                 let large = match whole {
@@ -160,6 +183,7 @@ impl Flow {
     }
 
     /// Returns whether another input may be taken into a chunk of `taken` inputs with this number of bytes.
+    #[inline]
     fn has_room(&self, taken: u32, bytes: usize) -> bool {
         let taken = taken as usize;
         // Kept results arrive without the scheduler, which holds back only what it has.
