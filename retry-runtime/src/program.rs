@@ -483,6 +483,9 @@ fn end_display() {
 /// Time to wait for workers to end before a message about it is printed.
 const SILENT: Duration = Duration::from_millis(250);
 
+/// Time for which a program that ends at once waits for the end of the workers that it has killed.
+const KILL_TIME: Duration = Duration::from_millis(500);
+
 /// Maximum number of workers that are listed by name.
 const NAMED: usize = 3;
 
@@ -545,6 +548,22 @@ fn suspend() {
     LocalEngine::suspend_all(|| terminal::suspend(signals::suspend));
 }
 
+/// Kills what is left, and waits a moment for the outcomes, so that the summary and the files have them.
+fn end_at_once(host: &Host, signals: &Signals) {
+    host.shut_down(Duration::ZERO, false);
+    let until = Instant::now() + KILL_TIME;
+    while !host.is_drained() && Instant::now() < until {
+        if signals
+            .next(Some(END_CHECK_INTERVAL))
+            .and_then(answer)
+            .is_some()
+        {
+            // The remaining workers end with this process.
+            break;
+        }
+    }
+}
+
 fn handle(signals: &Signals) {
     let first = loop {
         match signals.next(None).map(answer) {
@@ -573,7 +592,7 @@ fn handle(signals: &Signals) {
     let mut silent = (running + queued == 0).then(|| Instant::now() + SILENT);
     while !host.is_drained() {
         if let Some(second) = signals.next(Some(END_CHECK_INTERVAL)).and_then(answer) {
-            // The remaining workers end with this process.
+            end_at_once(&host, signals);
             exit(second);
         }
         if silent.take_if(|until| *until <= Instant::now()).is_some() {

@@ -96,15 +96,26 @@ pub(super) fn shared(
     if let Some(feed) = feeds.get(&file) {
         return Ok(Arc::clone(feed));
     }
-    let feed = start().map_err(|error| {
+    let refuse = |error: &dyn fmt::Display, kind| {
         let text = format!("the {file} cannot be written: {error}");
-        io::Error::new(error.kind(), Unwritable(text))
-    })?;
+        io::Error::new(kind, Unwritable(text))
+    };
+    let is_taken = |other: &&File| other.path == file.path && !is_special(&file.path);
+    if let Some(other) = feeds.keys().find(is_taken) {
+        let reason = format!("it would destroy the {other}: give it a path of its own");
+        return Err(refuse(&reason, io::ErrorKind::InvalidInput));
+    }
+    let feed = start().map_err(|error| refuse(&error, error.kind()))?;
     if feeds.is_empty() {
         sys::at_exit(flush_at_exit);
     }
     feeds.insert(file, Arc::clone(&feed));
     Ok(feed)
+}
+
+/// Returns whether a path leads to a pipe or a device, which keeps nothing that could be destroyed.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file())
 }
 
 /// Returns whether this process was forked from one that writes a file which belongs to its run alone. The

@@ -8,8 +8,8 @@ mod text;
 mod timeline;
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -127,16 +127,25 @@ impl Consume for Report {
     }
 }
 
-/// Replaces a file at once, so that it is complete at any time.
+/// Replaces a file at once, so that it is complete at any time. The new one has the permissions of the old one.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // A pipe or a device has no other name to be renamed from.
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+    let found = fs::symlink_metadata(path).ok();
+    // A link would be replaced instead of its file, and a pipe or a device has no other name to be renamed from.
+    if found.as_ref().is_some_and(|found| !found.is_file()) {
         return fs::write(path, text);
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
-    let written = fs::write(&part, text).and_then(|()| fs::rename(&part, path));
+    let write = || {
+        let mut file = File::create(&part)?;
+        if let Some(found) = found {
+            file.set_permissions(found.permissions())?;
+        }
+        file.write_all(text.as_bytes())?;
+        fs::rename(&part, path)
+    };
+    let written = write();
     if written.is_err() {
         let _ = fs::remove_file(&part);
     }
@@ -259,6 +268,27 @@ mod tests {
         let page = page::render(&Aggregate::default(), State::Ended, Some(""));
         assert!(page.contains("No call has ended."), "{page}");
         assert!(!page.contains("per second"), "{page}");
+    }
+
+    #[test]
+    fn a_report_leaves_links_and_permissions_as_they_are() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let folder = std::env::temp_dir().join(format!("retry-report-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (page, link) = (folder.join("page.html"), folder.join("link.html"));
+        fs::write(&page, "old").unwrap();
+        fs::set_permissions(&page, fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("page.html", &link).unwrap();
+        for (path, text) in [(&page, "by its name"), (&link, "by a link")] {
+            replace(path, text).unwrap();
+            assert_eq!(fs::read_to_string(&page).unwrap(), text);
+            let mode = fs::metadata(&page).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert!(link.is_symlink());
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -351,3 +351,30 @@ fn a_file_that_cannot_be_written_is_an_error_of_the_first_call() {
         }
     });
 }
+
+#[test]
+fn two_files_of_a_run_do_not_share_a_path() {
+    fixture_outside(LIMIT, || {
+        let files = Files::new();
+        let path = files.path("same");
+        let run = |path: &Path| {
+            Command::new(env!("CARGO_BIN_EXE_reporting"))
+                .args(["fails", "--line"])
+                .envs([("RETRY_EVENTS", path), ("RETRY_TRACE", path)])
+                .output()
+                .unwrap()
+        };
+        let output = run(&path);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (path, name) = (
+            path.display(),
+            "cannot be written: it would destroy the event log",
+        );
+        let problem = format!("the trace {path} {name} {path}: give it a path of its own");
+        assert!(text.contains(&problem), "{text}");
+        // Nothing is destroyed there.
+        let output = run(Path::new("/dev/null"));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!text.contains("cannot be written"), "{text}");
+    });
+}

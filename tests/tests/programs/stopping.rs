@@ -318,6 +318,29 @@ fn the_grace_of_control_c_does_not_pass_while_a_program_is_suspended() {
 }
 
 #[test]
+fn the_second_control_c_leaves_a_complete_log() {
+    fixture_outside(LIMIT, || {
+        let files = tempfile::tempdir().unwrap();
+        let log = files.path().join("run.jsonl");
+        let variables = [("RETRY_EVENTS", log.to_str().unwrap())];
+        let mut job = Job::start(shell::ORDINARY, "one call", &variables);
+        job.shows("begun waits 1");
+        job.press(b"\x03");
+        job.shows("Ctrl-C again to kill now");
+        job.press(b"\x03");
+        job.ends_with("Some(130) None");
+        let events: Vec<_> = Log::open(&log).unwrap().map(Result::unwrap).collect();
+        let count = |is: fn(&EventKind) -> bool| events.iter().filter(|one| is(&one.kind)).count();
+        let begun = count(|kind| matches!(kind, EventKind::Started { .. }));
+        let ended = count(|kind| matches!(kind, EventKind::Finished { .. }));
+        let up = count(|kind| matches!(kind, EventKind::WorkerUp { .. }));
+        let down = count(|kind| matches!(kind, EventKind::WorkerDown { .. }));
+        assert_eq!((begun, ended), (1, 1), "{events:?}");
+        assert_eq!((up, down), (1, 1), "{events:?}");
+    });
+}
+
+#[test]
 fn a_worker_that_a_person_has_stopped_stays_stopped() {
     fixture_outside(LIMIT, || {
         let mut job = Job::start(shell::ORDINARY, "one call", &[]);
