@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::api::failure::{ExitCause, Startup};
+use crate::function::current::{self, Current};
 use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::{Input, Invocation, Output, State};
 use crate::function::registry::{self, Run};
@@ -52,7 +53,7 @@ fn address(engine: &LocalEngine) -> usize {
 
 /// Returns the worker of an engine that this thread is, and the ticket that it executes. In a child process
 /// that the function has forked, returns none.
-fn current(engine: &LocalEngine) -> Option<(WorkerKey, u64)> {
+fn worker_here(engine: &LocalEngine) -> Option<(WorkerKey, u64)> {
     let execution = CURRENT.get()?;
     let is_here = execution.engine == address(engine) && execution.mark.is_current();
     is_here.then_some((execution.worker, execution.ticket))
@@ -79,6 +80,8 @@ struct Calls {
 /// The call that the thread is executing.
 struct ClaimedCall {
     ticket: u64,
+    /// The call as its function sees it.
+    current: Current,
     started: u64,
     /// The total time that failure reports had taken when the call began, in nanoseconds.
     reported: u64,
@@ -108,17 +111,19 @@ impl SharedCalls {
     }
 
     /// Waits for the next call and claims it. Returns none once no further calls will come.
-    fn next(&self) -> Option<(CallHeader, Bytes)> {
+    fn next(&self) -> Option<(CallHeader, Bytes, Current)> {
         let mut inbox = self.lock();
         loop {
             if let Some((header, input)) = inbox.calls.pop_front() {
+                let current = Current::inline(&header);
                 inbox.claimed = header.ticket;
                 inbox.executing = Some(ClaimedCall {
                     ticket: header.ticket,
+                    current,
                     started: self.now(),
                     reported: reporting::total(),
                 });
-                return Some((header, input));
+                return Some((header, input, current));
             }
             if inbox.closed {
                 return None;
@@ -158,7 +163,12 @@ impl Link for InlineLink {
         Some(std::mem::replace(&mut inbox.claimed, last))
     }
 
-    fn ask(&self, _: u64) {}
+    fn ask(&self, ticket: u64) {
+        let inbox = self.0.lock();
+        if let Some(call) = inbox.executing.as_ref().filter(|one| one.ticket == ticket) {
+            call.current.ask_inline();
+        }
+    }
 
     fn progress(&self) -> Progress {
         let inbox = self.0.lock();
@@ -180,6 +190,10 @@ impl Link for InlineLink {
         let mut inbox = self.0.lock();
         inbox.closed = true;
         inbox.calls.clear();
+        // The thread cannot be killed, but its function may stop by itself.
+        if let Some(call) = &inbox.executing {
+            call.current.ask_inline();
+        }
         self.0.changed.notify_one();
         Some(report(inbox.claimed))
     }
@@ -300,7 +314,7 @@ impl Backend for Inline {
     }
 
     fn current(&self, engine: &LocalEngine) -> Option<(WorkerKey, u64)> {
-        current(engine)
+        worker_here(engine)
     }
 
     fn poll_answers(
@@ -363,7 +377,7 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
     engine.step(|core, now| core.scheduler.mark_ready(now, worker));
     let driver = Driver::existing();
     let entered = driver.as_ref().map(|driver| driver.enter());
-    while let Some((header, input)) = shared.next() {
+    while let Some((header, input, call)) = shared.next() {
         let Some(run) = served.run(header.method) else {
             break;
         };
@@ -374,10 +388,13 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
             mark: Mark::current(),
         }));
         let entered = enter_spans(engine, worker, &header);
+        current::enter(call);
         let (kind, output) = invoke(engine, run, input, &state);
+        current::leave();
         drop(entered);
         CURRENT.set(None);
         let executed = shared.lock().executing.take();
+        call.end_inline();
         let duration = executed.map_or(0, |one| {
             // Under the engine's lock, so that a suspension that is just over is known.
             let now = engine.running_time();
@@ -503,7 +520,7 @@ mod tests {
             &Bytes::new(),
         );
         link.retire();
-        let run = std::iter::from_fn(|| shared.next()).map(|(header, _)| header.ticket);
+        let run = std::iter::from_fn(|| shared.next()).map(|(header, ..)| header.ticket);
         assert_eq!(run.collect::<Vec<_>>(), [2]);
     }
 }

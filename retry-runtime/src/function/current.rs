@@ -1,6 +1,7 @@
 //! The call that a function is running for.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,16 @@ static CONTROL_BLOCK: OnceLock<Arc<ControlBlock>> = OnceLock::new();
 static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// The slot of calls that threads of the program execute. Their tickets are numbers of this process.
+const INLINE: usize = usize::MAX;
+
+/// The tickets of such calls that have to stop and have not ended.
+static ASKED_INLINE: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+fn asked_inline() -> MutexGuard<'static, BTreeSet<u64>> {
+    ASKED_INLINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Waiter {
     id: u64,
@@ -99,6 +110,30 @@ impl Current {
         }
     }
 
+    /// Returns the call that a thread of the program is going to execute.
+    pub(crate) fn inline(header: &CallHeader) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let token = CancelToken {
+            slot: INLINE,
+            ticket: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+        };
+        Self {
+            token,
+            ..Self::new(header, INLINE)
+        }
+    }
+
+    /// Asks a call that a thread of the program executes to stop.
+    pub(crate) fn ask_inline(&self) {
+        asked_inline().insert(self.token.ticket);
+        wake_asked(self.token.ticket);
+    }
+
+    /// Marks that a call has ended that a thread of the program has executed.
+    pub(crate) fn end_inline(&self) {
+        asked_inline().remove(&self.token.ticket);
+    }
+
     /// Returns the id of the call, which is the same in all its attempts.
     #[must_use]
     pub fn call_id(&self) -> CallId {
@@ -152,9 +187,12 @@ pub struct CancelToken {
 }
 
 impl CancelToken {
-    /// Returns whether the attempt has to stop. Costs one load from memory.
+    /// Returns whether the attempt has to stop. Costs one load from memory in a worker process.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
+        if self.slot == INLINE {
+            return asked_inline().contains(&self.ticket);
+        }
         CONTROL_BLOCK
             .get()
             .is_some_and(|control| control.is_asked(self.slot, self.ticket))

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use retry_runtime::testing::{Fault, Rule, inject, pause_clock};
 use retry_runtime::{
     AttemptOutcome, CallError, CrashLimit, ExitCause, Retries, Runtime, Startup, function, join,
 };
-use retry_tests::{Ledger, fixture, record};
+use retry_tests::{Ledger, eventually, fixture, record};
 
 use crate::serving::{echo, serves};
 
@@ -280,6 +281,63 @@ fn an_inline_runtime_keeps_the_policies_in_this_process() {
         runtime.shutdown(Duration::from_secs(5)).wait();
         // Cancelled calls keep their threads until the functions return.
         std::thread::sleep(Duration::from_millis(500));
+    });
+}
+
+/// The number of calls of `runs_until_asked` that have returned in this process.
+static RETURNED: AtomicU64 = AtomicU64::new(0);
+
+#[function(timeout = "100ms")]
+fn runs_until_asked() {
+    let token = retry_runtime::current().unwrap().token();
+    while !token.is_cancelled() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    RETURNED.fetch_add(1, Ordering::SeqCst);
+}
+
+#[function(timeout = "100ms", grace = "30s", concurrency = 4)]
+async fn awaits_until_asked() {
+    let token = retry_runtime::current().unwrap().token();
+    token.cancelled().await;
+}
+
+#[function(retries = Retries::fixed(1, Duration::ZERO))]
+fn tells_its_attempt() -> Result<(u32, Option<u64>), String> {
+    let call = retry_runtime::current().unwrap();
+    match call.attempt() {
+        1 => Err("the first one".to_owned()),
+        attempt => Ok((attempt, call.input_index())),
+    }
+}
+
+#[retry_runtime::test]
+fn an_inline_function_knows_its_call_and_when_to_stop() {
+    // The first async runtime of a process opens descriptors for signals, and keeps them.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    drop(runtime);
+    fixture(LIMIT, serves, || {
+        let runtime = Runtime::builder().inline().build().unwrap();
+        let told: Vec<_> = tells_its_attempt
+            .on(&runtime)
+            .map([(); 2])
+            .into_iter()
+            .collect();
+        let told: Vec<_> = told.into_iter().map(Result::unwrap).collect();
+        assert_eq!(told, [(2, Some(0)), (2, Some(1))]);
+        for count in 1..=3 {
+            let error = runs_until_asked.on(&runtime).remote().wait().unwrap_err();
+            assert!(matches!(error, CallError::TimedOut(..)), "{error:?}");
+            eventually("the function returns", LIMIT, || {
+                RETURNED.load(Ordering::SeqCst) == count
+            });
+        }
+        let error = awaits_until_asked.on(&runtime).remote().wait().unwrap_err();
+        assert!(matches!(error, CallError::TimedOut(..)), "{error:?}");
+        assert!(retry_runtime::current().is_none());
+        runtime.shutdown(Duration::from_secs(5)).wait();
     });
 }
 
