@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 use std::future::Future;
+use std::ops::{Range, RangeInclusive};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -165,9 +166,9 @@ macro_rules! retries_from {
 retries_from!(i8 i16 i32 i64 i128 isize u8 u16 u64 u128 usize);
 
 macro_rules! no_retries_from {
-    ($($other:ty)*) => {
+    ($([$($generics:tt)*] $other:ty;)*) => {
         $(
-            impl RetriesFrom<$other> {
+            impl<$($generics)*> RetriesFrom<$other> {
                 #[must_use]
                 pub const fn __get(&self) -> RetriesOr {
                     let fault = "`retries` takes an integer or a const Retries";
@@ -179,7 +180,21 @@ macro_rules! no_retries_from {
 }
 
 // Types that users may mistake for a number or a policy.
-no_retries_from!(&str f32 f64 bool Duration Option<u32> Option<Retries>);
+no_retries_from! {
+    [] &str;
+    [] f32;
+    [] f64;
+    [] bool;
+    [] Duration;
+    [T] Option<T>;
+    [T] &[T];
+    [T, const N: usize] [T; N];
+    [T, const N: usize] &[T; N];
+    [T, U] (T, U);
+    [T] Range<T>;
+    [T] RangeInclusive<T>;
+    [] &Retries;
+}
 
 /// Returns the policy that a list of settings describes.
 #[must_use]
