@@ -64,12 +64,7 @@ pub(crate) mod nested {
             match *self {}
         }
 
-        pub(crate) fn submit(
-            &self,
-            _: &Callee,
-            _: impl IntoIterator<Item = Job>,
-            _: impl FnMut(CallKey),
-        ) -> Result<(), Rejected> {
+        pub(crate) fn submit(&self, _: &Callee, _: Job) -> Result<CallKey, Rejected> {
             match *self {}
         }
 
