@@ -174,7 +174,7 @@ impl Upstream {
             .unwrap_or_else(|_| Err("the connection is gone".to_owned()))
     }
 
-    /// Submits calls of one function, in order.
+    /// Submits a call or the inputs of a chunk. Returns the key of the last one.
     pub(crate) fn submit(&'static self, callee: &Callee, job: Job) -> Result<CallKey, Rejected> {
         // The parent rejects messages whose inputs exceed the limit in total.
         let mut messages = vec![(Vec::new(), Vec::new(), Objects::NONE)];

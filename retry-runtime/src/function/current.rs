@@ -113,14 +113,9 @@ impl Current {
     /// Returns the call that a thread of the program is going to execute.
     pub(crate) fn inline(header: &CallHeader) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let token = CancelToken {
-            slot: INLINE,
-            ticket: LAST.fetch_add(1, Ordering::Relaxed) + 1,
-        };
-        Self {
-            token,
-            ..Self::new(header, INLINE)
-        }
+        let mut call = Self::new(header, INLINE);
+        call.token.ticket = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        call
     }
 
     /// Asks a call that a thread of the program executes to stop.

@@ -86,8 +86,8 @@ impl<V: ?Sized> Deref for View<V> {
     type Target = V;
 
     fn deref(&self) -> &V {
-        // SAFETY: the constructors were given a reference that is good for as long as its owner is borrowed. The owner lives as
-        // long as this view, at the same place, and nobody can borrow it mutably or take it out of its `Arc`.
+        // SAFETY: the constructors were given a reference that is good for as long as its owner is borrowed. The view's
+        // share in the `Arc` keeps the owner alive at its place, and keeps other holders from borrowing it mutably.
         unsafe { self.value.as_ref() }
     }
 }

@@ -245,13 +245,17 @@ async fn awaits(value: u64) -> u64 {
     value + echo.remote(value).await.unwrap()
 }
 
-#[retry_runtime::test]
-fn an_inline_runtime_keeps_the_policies_in_this_process() {
-    // The first async runtime of a process opens descriptors for signals, and keeps them.
+/// Starts an async runtime: the first one of a process opens descriptors for signals, and keeps them.
+fn open_signal_descriptors() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     drop(runtime);
+}
+
+#[retry_runtime::test]
+fn an_inline_runtime_keeps_the_policies_in_this_process() {
+    open_signal_descriptors();
     fixture(LIMIT, serves, || {
         let runtime = Runtime::builder().inline().build().unwrap();
         let own = std::process::id();
@@ -313,11 +317,7 @@ fn tells_its_attempt() -> Result<(u32, Option<u64>), String> {
 
 #[retry_runtime::test]
 fn an_inline_function_knows_its_call_and_when_to_stop() {
-    // The first async runtime of a process opens descriptors for signals, and keeps them.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    drop(runtime);
+    open_signal_descriptors();
     fixture(LIMIT, serves, || {
         let runtime = Runtime::builder().inline().build().unwrap();
         let told: Vec<_> = tells_its_attempt

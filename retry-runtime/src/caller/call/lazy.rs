@@ -70,7 +70,6 @@ impl LazyCall {
             return Arc::clone(&running.slot);
         }
         let slot = Arc::new(slot);
-        let mut key = None;
         let input = std::mem::replace(&mut self.input, Err(Rejected::ShutDown));
         let mut cache = None;
         let submitted = input.and_then(|Encoded { bytes, objects }| {
@@ -116,12 +115,11 @@ impl LazyCall {
                 is_detached: self.is_detached,
                 to_come: None,
             };
-            let (call, submitted) = self.host.submit(&callee, job, intent)?;
-            key = Some(call);
-            Ok(submitted)
+            self.host.submit(&callee, job, intent).map(Some)
         });
-        let source = match submitted {
-            Ok(submitted) => submitted.and_then(|submitted| submitted.source),
+        let (key, source) = match submitted {
+            Ok(Some((key, submitted))) => (Some(key), submitted.and_then(|facts| facts.source)),
+            Ok(None) => (None, None),
             Err(reason) => {
                 let refused = RefusedCalls {
                     registration: self.registration,
@@ -130,7 +128,7 @@ impl LazyCall {
                     count: 1,
                 };
                 slot.fill(refused.end(&self.host, Failure::Rejected(reason)));
-                None
+                (None, None)
             }
         };
         self.running = Some(StartedCall {

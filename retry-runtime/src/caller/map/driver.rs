@@ -140,6 +140,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             }
         }
         if !flow.has_inputs {
+            // The panic of an encoder ends the inputs as well.
             self.inputs = None;
         }
         flow.end_chunk(chunk)

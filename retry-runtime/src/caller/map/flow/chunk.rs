@@ -127,7 +127,7 @@ impl Flow {
         self.end_other_input(chunk, start, encoded, objects)
     }
 
-    /// The same for an input that may be in need of more than its place in the chunk.
+    /// Adds an input as [`end_input`](Self::end_input) does, if that may need more than its place in the chunk.
     fn end_other_input(
         &mut self,
         chunk: &mut Chunk,
