@@ -1,6 +1,7 @@
 //! A call under way, whichever scheduler it has: its input, and the target of its outcome.
 
 pub(crate) mod budget;
+pub(crate) mod call_site;
 pub(crate) mod caller;
 pub(crate) mod capture;
 pub(crate) mod delivery;

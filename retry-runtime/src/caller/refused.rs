@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::host::Host;
 use crate::api::events::{Event, EventKind, Interest, Record};
 use crate::function::registry::Registration;
+use crate::job::call_site::CallSite;
 use crate::job::outcome::{Failure, Outcome, failed};
 use crate::local::numbers;
 use crate::scheduler::{Counts, FunctionReading};
@@ -76,7 +77,8 @@ impl RefusedCalls {
             publish(EventKind::Queued);
         }
         if interest >= Interest::Failures {
-            publish(failure.finished(None, Some(self.called), None, None));
+            let called = CallSite::Here(self.called);
+            publish(failure.finished(None, Some(&called), None, None));
         }
     }
 }

@@ -204,7 +204,7 @@ impl Upstream {
         let last = CallNumber::nested(self.worker, pending.next);
         drop(pending);
         for (items, payload, objects) in messages {
-            let head = Request::Submit(Submission {
+            let head = Request::Submit(Box::new(Submission {
                 calls: Calls {
                     function: callee.registration.spec.name.to_owned(),
                     config: callee.config.as_deref().map(<[u8]>::to_vec),
@@ -216,9 +216,10 @@ impl Upstream {
                     .as_deref()
                     .map(|budget| (budget.id(), budget.ratio())),
                 caller: caller.0,
+                called: callee.called.as_ref().map(|line| line.to_string().into()),
                 ticket: current().map_or(0, |call| call.ticket()),
                 span,
-            });
+            }));
             // Together, since other threads may submit calls as well.
             let writing = self.begin_writing();
             self.offer(&writing, &objects, Purpose::Calls);

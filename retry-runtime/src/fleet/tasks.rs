@@ -10,7 +10,6 @@ mod sending;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,7 @@ use crate::function::registry::Registration;
 use crate::function::service_config::ServiceConfig;
 use crate::job::Job;
 use crate::job::budget::Budget;
+use crate::job::call_site::CallSite;
 use crate::job::caller::Caller;
 use crate::job::outcome::{Failure, History, Outcome};
 use crate::job::parts::Parts;
@@ -176,7 +176,7 @@ struct Terms {
     policy: Policy,
     budget: Option<Arc<Budget>>,
     /// The line of the program that made the call.
-    called: Option<&'static Location<'static>>,
+    called: Option<CallSite>,
     /// Set if the call goes on although this program ends. Such calls travel alone, since inputs of maps never are.
     is_detached: bool,
 }
@@ -319,7 +319,7 @@ impl Tasks {
                 ..callee.policy
             },
             budget: callee.budget.clone(),
-            called: callee.called,
+            called: callee.called.clone(),
             is_detached: callee.is_detached,
         });
         // The deadline of an input of a map begins with its first attempt.

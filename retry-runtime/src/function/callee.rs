@@ -1,6 +1,5 @@
 //! The target of a call.
 
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use super::registry::{self, Registration};
 use super::service_config::ServiceConfig;
 use crate::api::options::Policy;
 use crate::job::budget::Budget;
+use crate::job::call_site::CallSite;
 use crate::wire::message::{Calls, Item};
 
 /// The function that is called, and the terms of the call.
@@ -19,7 +19,7 @@ pub(crate) struct Callee {
     pub(crate) policy: Policy,
     pub(crate) budget: Option<Arc<Budget>>,
     /// The line of the program that makes the call, if it is known here.
-    pub(crate) called: Option<&'static Location<'static>>,
+    pub(crate) called: Option<CallSite>,
     /// The longest delay of a retry that is waited for where the call is scheduled.
     pub(crate) longest_delay: Option<Duration>,
     /// Set if the call goes on although the program that makes it ends.

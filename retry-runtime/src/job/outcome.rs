@@ -1,7 +1,6 @@
 //! The outcome of a call, in the form that the scheduler, the connection for nested calls and the callers
 //! share.
 
-use std::panic::Location;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use crate::api::failure::{
     Cancelled, Crash, CrashLimitExceeded, Lost, Panic, Rejected, Startup, TimedOut,
 };
 use crate::codec::payload::{self, Payload};
+use crate::job::call_site::CallSite;
 use crate::job::resumption::Resumption;
 
 /// Identifies an unresolved call, or the first of a chunk of them. Keys are never reused.
@@ -102,7 +102,7 @@ impl Failure {
     pub(crate) fn finished(
         &self,
         last: Option<&Attempt>,
-        called: Option<&Location<'_>>,
+        called: Option<&CallSite>,
         input: Option<Box<str>>,
         stderr_tail: Option<&str>,
     ) -> EventKind {

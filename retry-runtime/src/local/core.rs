@@ -130,7 +130,7 @@ impl Core {
             name: callee.registration.spec.name,
             policy: callee.policy,
             budget: callee.budget.clone(),
-            called: callee.called,
+            called: callee.called.clone(),
             show: callee.registration.show.filter(|_| self.config.show_inputs),
             longest_delay: callee.longest_delay,
         };

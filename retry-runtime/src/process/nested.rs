@@ -16,6 +16,7 @@ use crate::api::failure::{Cancelled, Rejected};
 use crate::function::callee::Callee;
 use crate::job::Job;
 use crate::job::budget::Budget;
+use crate::job::call_site::CallSite;
 use crate::job::caller::Caller;
 use crate::job::capture;
 use crate::job::delivery::{Deliver, Outcomes};
@@ -314,7 +315,7 @@ impl Requests {
         while let Some((request, payload)) = self.arrived.take(LARGEST_REQUEST, limit)? {
             self.taken += 1;
             match request {
-                Request::Submit(submission) => self.submit(engine, submission, payload)?,
+                Request::Submit(submission) => self.submit(engine, *submission, payload)?,
                 Request::Offer {
                     id,
                     purpose,
@@ -495,7 +496,10 @@ impl Requests {
         let budget = submission.budget.map(|budget| self.budget(budget));
         let objects = std::mem::replace(&mut self.for_calls, Ok(Vec::new()));
         let objects = objects.map(|objects| Objects::new(objects, Vec::new(), 0));
-        let (callee, items) = Callee::received(submission.calls, budget)?;
+        let (mut callee, items) = Callee::received(submission.calls, budget)?;
+        callee.called = submission
+            .called
+            .map(|line| CallSite::InWorker(line.into()));
         let registration = callee.registration;
         let mut jobs = Vec::with_capacity(items.len());
         for item in items {

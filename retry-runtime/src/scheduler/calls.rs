@@ -1,6 +1,5 @@
 //! Calls that are not resolved yet.
 
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use crate::api::options::Policy;
 use crate::api::run;
 use crate::job::ShowInput;
 use crate::job::budget::Budget;
+use crate::job::call_site::CallSite;
 use crate::job::outcome::{CallKey, Failure};
 use crate::job::parts::Parts;
 use crate::job::resumption::Resumption;
@@ -32,7 +32,7 @@ pub(crate) struct Terms {
     /// The retry budget that the call shares with others.
     pub(crate) budget: Option<Arc<Budget>>,
     /// The line of the program that made the call, if it is known here.
-    pub(crate) called: Option<&'static Location<'static>>,
+    pub(crate) called: Option<CallSite>,
     /// Shows the arguments, for failure reports.
     pub(crate) show: Option<ShowInput>,
     /// The longest delay of a retry that is waited for here. A call with a longer one is

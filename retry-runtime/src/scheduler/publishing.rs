@@ -201,7 +201,12 @@ impl<P: Parts> Scheduler<P> {
             return;
         }
         let last = call.last_attempt();
-        let kind = failure.finished(last, call.terms.called, call.show_input(), stderr_tail);
+        let kind = failure.finished(
+            last,
+            call.terms.called.as_ref(),
+            call.show_input(),
+            stderr_tail,
+        );
         let mut event = call.event(id, kind);
         event.attempt = last.map(|attempt| attempt.number);
         event.worker_pid = last.and_then(|attempt| attempt.worker_pid);

@@ -13,7 +13,7 @@ pub(crate) const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
 /// A request from a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    Submit(Submission),
+    Submit(Box<Submission>),
     Cancel(Vec<u32>),
     /// Holds back the inputs of a map, except the one with the given index, if any; with `None`, releases
     /// them again.
@@ -91,6 +91,8 @@ pub(crate) struct Submission {
     pub(crate) budget: Option<(u64, f64)>,
     /// The source of the calls: a map or a thread.
     pub(crate) caller: u32,
+    /// The line of the program that makes the calls, if it is known.
+    pub(crate) called: Option<Box<str>>,
     /// The ticket of the call that makes these calls.
     pub(crate) ticket: u64,
     /// The number of the span in which the calls are made; zero for none.

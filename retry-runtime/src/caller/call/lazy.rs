@@ -16,6 +16,7 @@ use crate::codec::payload::Payload;
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 use crate::function::service_config::{ServiceConfig, names_any};
+use crate::job::call_site::CallSite;
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Failure, Outcome, failed, known};
@@ -110,7 +111,7 @@ impl LazyCall {
                 config: self.config.clone(),
                 policy: options.policy(self.registration.spec),
                 budget: None,
-                called: Some(self.called),
+                called: Some(CallSite::Here(self.called)),
                 longest_delay: None,
                 is_detached: self.is_detached,
                 to_come: None,

@@ -25,6 +25,7 @@ use crate::function::registry::Registration;
 use crate::function::service_config::ServiceConfig;
 use crate::job::Job;
 use crate::job::budget::Budget;
+use crate::job::call_site::CallSite;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::{Failure, Outcome, failed};
 use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
@@ -461,7 +462,7 @@ impl Flow {
             config: self.config.clone(),
             policy: options.policy(self.registration.spec),
             budget: self.budget.clone(),
-            called: Some(self.called),
+            called: Some(CallSite::Here(self.called)),
             longest_delay: None,
             is_detached: false,
             to_come: self.to_come(),

@@ -86,7 +86,7 @@ impl Tasks {
             },
             Err(failure) => {
                 let tail = history.and_then(|history| history.stderr_tail.as_deref());
-                failure.finished(last, call.terms.called, call.show_input(), tail)
+                failure.finished(last, call.terms.called.as_ref(), call.show_input(), tail)
             }
         };
         let mut event = match last {
