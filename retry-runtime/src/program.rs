@@ -544,8 +544,10 @@ fn answer(signal: i32) -> Option<i32> {
 
 /// Suspends the program and its workers until the program is continued.
 fn suspend() {
+    let begun = Instant::now();
     // The shell prints its prompt where the display of progress is.
     LocalEngine::suspend_all(|| terminal::suspend(signals::suspend));
+    status::note_suspension(begun.elapsed());
 }
 
 /// Kills what is left, and waits a moment for the outcomes, so that the summary and the files have them.

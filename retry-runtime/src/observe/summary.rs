@@ -67,10 +67,12 @@ pub(crate) struct Totals {
     pub(crate) occupancy: Option<Occupancy>,
 }
 
-/// Returns the summary of a run that took this long and has written these files.
+/// Returns the summary of a run that took this long, of which it was suspended for a part, and has written these
+/// files.
 pub(crate) fn render<'a>(
     run: &str,
     elapsed: Duration,
+    suspended: Duration,
     totals: &[Totals],
     failures: &Failures,
     files: impl IntoIterator<Item = &'a File>,
@@ -116,6 +118,9 @@ pub(crate) fn render<'a>(
     if title == "Summary" {
         let seconds = elapsed.as_secs_f64();
         let _ = writeln!(text, "{title:>WORDS$} [{seconds:>8.3}s] no calls");
+    }
+    if !suspended.is_zero() {
+        let _ = writeln!(text, "{:WORDS$} suspended for {}", "", seconds(suspended));
     }
     let groups = failures.groups.sorted();
     for (place, group) in groups.iter().take(GROUPS).enumerate() {
@@ -342,6 +347,7 @@ mod tests {
         let text = render(
             "1NE2J9ZK4PQXG",
             Duration::from_millis(42_318),
+            Duration::ZERO,
             &[totals],
             &failures,
             &[
@@ -369,10 +375,18 @@ mod tests {
             ..Totals::default()
         };
         let elapsed = Duration::from_millis(1_850);
-        let text = render("1NE2J9ZK4PQXG", elapsed, &[idle], &Failures::default(), []);
+        let text = render(
+            "1NE2J9ZK4PQXG",
+            elapsed,
+            Duration::from_millis(61_200),
+            &[idle],
+            &Failures::default(),
+            [],
+        );
         let expected = "\
 ────────────
      Summary [   1.850s] no calls
+             suspended for 61s
          Run 1NE2J9ZK4PQXG
 ";
         assert_eq!(text, expected);

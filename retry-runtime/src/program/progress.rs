@@ -2,6 +2,7 @@
 
 mod bars;
 mod lines;
+mod meter;
 mod text;
 
 use std::io::IsTerminal;

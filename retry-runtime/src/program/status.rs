@@ -42,6 +42,9 @@ static MODE: OnceLock<StatusMode> = OnceLock::new();
 /// The failures of the default runtime of this process.
 static OBSERVED: PerProcess<Observed> = PerProcess::new();
 
+/// The time for which this process was suspended.
+static SUSPENDED: PerProcess<Mutex<Duration>> = PerProcess::new();
+
 #[derive(Default)]
 struct Observed {
     failures: Arc<Mutex<Failures>>,
@@ -53,6 +56,12 @@ pub(super) fn begin(mode: StatusMode) {
     let _ = MODE.set(mode);
     // The beginning of the run.
     let _ = RunId::current();
+}
+
+/// Notes that the program was suspended for a time.
+pub(super) fn note_suspension(time: Duration) {
+    let suspended = SUSPENDED.get_or_init(Mutex::default);
+    *suspended.lock().unwrap_or_else(PoisonError::into_inner) += time;
 }
 
 /// Begins to observe the default runtime. Without a thread for it there are no status lines.
@@ -136,6 +145,7 @@ pub(super) fn end() {
             let text = summary::render(
                 &RunId::current().to_string(),
                 elapsed,
+                suspended(),
                 &totals(&host),
                 &failures,
                 complete.map(|(file, _)| file),
@@ -172,6 +182,12 @@ pub(super) fn fail_on_failures(fail_on: FailOn) {
             std::process::exit(CALLS_FAILED);
         }
     }
+}
+
+fn suspended() -> Duration {
+    SUSPENDED.get().map_or(Duration::ZERO, |suspended| {
+        *suspended.lock().unwrap_or_else(PoisonError::into_inner)
+    })
 }
 
 impl Observed {

@@ -256,13 +256,14 @@ fn limits_of_inline_workers_do_not_pass_either() {
 #[test]
 fn a_call_is_waited_for_without_the_time_of_a_suspension() {
     fixture_outside(LIMIT, || {
-        let mut job = Job::start(shell::ORDINARY, "get", &[]);
+        let mut job = Job::start(shell::ORDINARY, "get", &[("RETRY_STATUS", "all")]);
         job.shows("begun waits 1");
         job.suspend();
         std::thread::sleep(SUSPENDED);
         job.resume();
         job.let_go(1);
         job.shows("main got true");
+        job.shows("suspended for ");
         job.ends_with("Some(0) None");
     });
 }

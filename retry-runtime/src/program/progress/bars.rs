@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use console::measure_text_width;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use super::lines::{measure, meter};
+use super::meter::Meter;
 use super::text;
 use crate::api::context::short_name;
 use crate::caller::host;
@@ -45,7 +45,7 @@ pub(in crate::program) struct Bars {
 }
 
 struct Function {
-    bar: ProgressBar,
+    meter: Meter,
     /// The line below the bar, if there is one.
     details: Option<ProgressBar>,
     is_shown: bool,
@@ -86,8 +86,8 @@ impl Bars {
                 continue;
             }
             let known = self.functions.entry(sample.name);
-            let known = known.or_insert_with(|| Function::new(sample));
-            measure(&known.bar, sample);
+            let known = known.or_insert_with(|| Function::new(now, sample));
+            known.meter.measure(now, sample);
             if sample.is_long(now) {
                 known.show(&self.display, sample, &self.running, width);
             }
@@ -125,9 +125,9 @@ impl Drop for Bars {
 }
 
 impl Function {
-    fn new(sample: &Sample) -> Self {
+    fn new(now: Instant, sample: &Sample) -> Self {
         Self {
-            bar: meter(sample),
+            meter: Meter::new(now, sample),
             details: None,
             is_shown: false,
             too_narrow: 0,
@@ -143,38 +143,40 @@ impl Function {
     ) {
         if !self.is_shown {
             self.is_shown = true;
-            self.bar.set_prefix(short_name(sample.name).to_owned());
-            self.bar = display.add(self.bar.clone());
+            let bar = &mut self.meter.bar;
+            bar.set_prefix(short_name(sample.name).to_owned());
+            *bar = display.add(bar.clone());
         }
-        let counts = text::counts(sample, Some(&self.bar), true);
+        let bar = &self.meter.bar;
+        let counts = text::counts(sample, Some(bar), true);
         if !has_room(width, short_name(sample.name), &counts) {
             self.too_narrow = self.too_narrow.max(width);
         }
         // Both may change at any time.
         let has_bar = sample.total.is_some() && width > self.too_narrow;
-        self.bar.set_style(style(width, has_bar));
-        self.bar.set_message(counts);
+        bar.set_style(style(width, has_bar));
+        bar.set_message(counts);
         let details = text::details(sample, running);
         if details.is_empty() {
             self.hide_details(display);
         } else {
             let line = self.details.get_or_insert_with(|| {
-                let line = display.insert_after(&self.bar, ProgressBar::no_length());
+                let line = display.insert_after(bar, ProgressBar::no_length());
                 line.set_style(template("             {wide_msg}"));
                 line
             });
             line.set_message(details);
             line.tick();
         }
-        self.bar.tick();
+        self.meter.bar.tick();
     }
 
     /// Takes the bar off the display, for good.
     fn hide(&mut self, display: &MultiProgress) {
         if self.is_shown {
             self.hide_details(display);
-            self.bar.finish_and_clear();
-            display.remove(&self.bar);
+            self.meter.bar.finish_and_clear();
+            display.remove(&self.meter.bar);
         }
     }
 

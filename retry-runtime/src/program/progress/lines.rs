@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
-
+use super::meter::Meter;
 use super::text;
 use crate::program::sampling::Sample;
 use crate::scheduler::Counts;
@@ -22,7 +21,7 @@ pub(in crate::program) struct Lines {
 #[derive(Default)]
 struct Function {
     /// Measures the rate, and is not drawn; `None` while no calls are pending.
-    bar: Option<ProgressBar>,
+    meter: Option<Meter>,
     /// The counts in the last line.
     written: Counts,
 }
@@ -40,14 +39,14 @@ impl Lines {
         let mut shown = Vec::new();
         for sample in samples {
             let known = self.functions.entry(sample.name).or_default();
-            match &known.bar {
-                Some(bar) if sample.is_pending() => measure(bar, sample),
-                _ => known.bar = sample.is_pending().then(|| meter(sample)),
+            match &mut known.meter {
+                Some(meter) if sample.is_pending() => meter.measure(now, sample),
+                _ => known.meter = sample.is_pending().then(|| Meter::new(now, sample)),
             }
             if is_due {
                 let written = std::mem::replace(&mut known.written, sample.counts);
                 if sample.is_pending() || written != sample.counts {
-                    shown.push((sample, known.bar.clone()));
+                    shown.push((sample, known.meter.as_ref().map(|meter| meter.bar.clone())));
                 }
             }
         }
@@ -58,27 +57,4 @@ impl Lines {
             terminal::write(&format!("{}\n", text::line(&shown)));
         }
     }
-}
-
-/// Returns a bar that measures the rate from now on.
-pub(super) fn meter(sample: &Sample) -> ProgressBar {
-    let bar = ProgressBar::hidden();
-    measure(&bar, sample);
-    // The calls that have ended before are no rate.
-    bar.reset_eta();
-    bar
-}
-
-/// Tells a bar how far its function is.
-pub(super) fn measure(bar: &ProgressBar, sample: &Sample) {
-    match sample.total {
-        Some(total) => bar.set_length(total),
-        None => bar.unset_length(),
-    }
-    if sample.counts.finished < bar.position() {
-        // Another map has begun.
-        bar.reset();
-    }
-    bar.set_position(sample.counts.finished);
-    bar.tick();
 }
