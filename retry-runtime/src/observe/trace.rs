@@ -21,7 +21,6 @@ use super::files::{self, Kind};
 use super::log;
 use crate::api::context::AttemptOutcome;
 use crate::api::events::{CallOutcome, Event, EventKind, Interest, Record};
-use crate::api::failure::ExitCause;
 
 /// The number of bytes that are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -205,7 +204,6 @@ struct WorkerRows {
     pid: u32,
     /// The row of each lane.
     threads: Vec<u32>,
-    is_up: bool,
 }
 
 /// Turns records into trace events.
@@ -240,7 +238,7 @@ impl Trace {
             EventKind::AttemptFailed {
                 outcome: AttemptOutcome::Crashed(cause),
                 ..
-            } => self.add_end(event, "crash", cause),
+            } => self.add_end(event, "crash", cause.to_string()),
             EventKind::Finished {
                 outcome, reason, ..
             } if *outcome != CallOutcome::Succeeded => {
@@ -260,17 +258,23 @@ impl Trace {
             }
             EventKind::WorkerUp { set_up } => {
                 let row = self.row(event);
-                let worker = WorkerKey::of(event);
-                if let Some(rows) = worker.and_then(|key| self.workers.get_mut(key)) {
-                    rows.is_up = true;
-                }
                 let begun = at.saturating_sub(*set_up);
                 let args = json!({});
                 self.put(&TraceEvent::complete(
                     "start-up", "start-up", row, begun, *set_up, args,
                 ));
             }
-            EventKind::WorkerDown { cause } => self.end_worker(event, cause),
+            EventKind::SetUpFailed { reason, .. } => {
+                let name = format!("failed start: {reason}");
+                self.add_end(event, "crash", name);
+            }
+            EventKind::WorkerDown { cause } => {
+                // The attempts that a worker's end interrupts tell of it themselves.
+                self.add_end(event, "worker", cause.to_string());
+                if let Some(key) = WorkerKey::of(event) {
+                    self.workers.end(key);
+                }
+            }
             _ => {}
         }
         if event.call.is_some() {
@@ -318,31 +322,14 @@ impl Trace {
     }
 
     /// Adds the moment at which a worker has ended.
-    fn add_end(&mut self, event: &Event, category: &'static str, cause: &ExitCause) {
+    fn add_end(&mut self, event: &Event, category: &'static str, name: String) {
         let row = self.row(event);
         let args = match event.call {
             Some(call) => json!({ "call": call.number(), "index": event.input_index }),
             None => json!({}),
         };
         let at = event.at.elapsed;
-        self.put(&TraceEvent::instant(
-            category,
-            cause.to_string(),
-            row,
-            at,
-            args,
-        ));
-    }
-
-    fn end_worker(&mut self, event: &Event, cause: &ExitCause) {
-        let Some(key) = WorkerKey::of(event) else {
-            return;
-        };
-        let is_up = self.workers.get(key).is_some_and(|rows| rows.is_up);
-        // The attempts that a worker's end interrupts tell of it themselves.
-        let category = if is_up { "worker" } else { "crash" };
-        self.add_end(event, category, cause);
-        self.workers.end(key);
+        self.put(&TraceEvent::instant(category, name, row, at, args));
     }
 
     /// Adds the numbers of a function's calls that have not ended, if they have changed and the last ones are
@@ -407,7 +394,6 @@ impl Trace {
         let rows = self.workers.get_or_insert(worker, || WorkerRows {
             pid,
             threads: Vec::new(),
-            is_up: false,
         });
         if let Some(tid) = rows.threads.get(lane) {
             return Row { pid, tid: *tid };

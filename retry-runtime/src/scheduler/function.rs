@@ -187,10 +187,9 @@ impl Function {
         });
     }
 
-    /// Counts a crash: a worker that died while it was executing.
+    /// Counts a crash towards the limit of crashes.
     pub(super) fn count_crash(&mut self, now: Instant, cause: ExitCause) {
         self.crashes.add(now, 1);
-        self.statistics.lost += 1;
         self.last_crash = cause;
     }
 

@@ -96,7 +96,9 @@ impl<P: Parts> Scheduler<P> {
         let aborted_by_panic = panicked.is_some();
         // The crash must be counted before any call is sent again.
         if !executing.is_empty() && !aborted_by_panic && !ours {
-            self.functions[function.0].count_crash(now, report.cause);
+            let state = &mut self.functions[function.0];
+            state.count_crash(now, report.cause);
+            state.statistics.lost += 1;
         }
         for call in behind.into_iter().rev() {
             self.enqueue_front(now, call);

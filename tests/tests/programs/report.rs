@@ -111,7 +111,7 @@ impl Counts {
                     counts.crashed += u64::from(crashed);
                 }
                 EventKind::Retrying { .. } => counts.retried += 1,
-                EventKind::WorkerStarting => counts.workers += 1,
+                EventKind::WorkerUp { .. } => counts.workers += 1,
                 _ => {}
             }
         }

@@ -37,11 +37,13 @@ pub(super) struct Function {
     /// The time that all attempts took together, as far as it was measured.
     pub(super) busy: Duration,
     pub(super) times: Histogram<32>,
-    pub(super) workers: u64,
-    /// The workers that have died while they were executing or starting.
-    pub(super) lost: u64,
-    pub(super) ready: u32,
+    /// The workers that became ready, and the total time of their starts.
+    pub(super) workers: u32,
     pub(super) set_up: Duration,
+    /// The workers that did not become ready.
+    pub(super) failed_starts: u64,
+    /// The workers that died while they were executing.
+    pub(super) lost: u64,
 }
 
 impl Function {
@@ -57,9 +59,9 @@ impl Function {
             busy: Duration::ZERO,
             times: Histogram::default(),
             workers: 0,
-            lost: 0,
-            ready: 0,
             set_up: Duration::ZERO,
+            failed_starts: 0,
+            lost: 0,
         }
     }
 
@@ -79,6 +81,7 @@ pub(super) struct Totals {
     pub(super) cancelled: u64,
     pub(super) retried: u64,
     pub(super) workers: u64,
+    pub(super) failed_starts: u64,
     pub(super) lost: u64,
     /// Calls that have not ended.
     pub(super) pending: u64,
@@ -104,13 +107,6 @@ pub(super) struct Unfinished {
     pub(super) since: Duration,
 }
 
-/// Facts about a worker.
-#[derive(Debug, Default)]
-struct Worker {
-    is_up: bool,
-    is_lost: bool,
-}
-
 /// A run, summed up.
 #[derive(Debug, Default)]
 pub(super) struct Aggregate {
@@ -118,7 +114,8 @@ pub(super) struct Aggregate {
     /// The time of the last event.
     elapsed: Duration,
     functions: Vec<Function>,
-    workers: Workers<Worker>,
+    /// Whether each worker is counted as lost.
+    workers: Workers<bool>,
     tracker: Tracker,
     spans: Vec<Span>,
     rate: Rate,
@@ -212,33 +209,30 @@ impl Aggregate {
         let (name, at) = (event.function, event.at.elapsed);
         match &event.kind {
             EventKind::WorkerStarting => {
-                self.function(name).workers += 1;
-                self.workers.get_or_insert(worker, Worker::default);
-                self.timeline.begin(worker, name, at);
+                self.timeline.begin(worker, name);
             }
             EventKind::WorkerUp { set_up } => {
                 let function = self.function(name);
-                function.ready += 1;
+                function.workers += 1;
                 function.set_up += *set_up;
-                self.workers.get_or_insert(worker, Worker::default).is_up = true;
                 self.timeline.start(worker, name, at, *set_up);
             }
             EventKind::WorkerDown { .. } => {
-                let known = self.workers.get(worker);
-                if known.is_some_and(|worker| !worker.is_up) {
-                    self.lose(worker, name);
-                }
                 self.workers.end(worker);
-                self.timeline.end(worker, at);
+                self.timeline.end(worker);
+            }
+            EventKind::SetUpFailed { elapsed, .. } => {
+                self.function(name).failed_starts += 1;
+                self.timeline.fail_start(worker, name, at, *elapsed);
             }
             _ => {}
         }
     }
 
-    /// Counts a worker that has died, once.
+    /// Counts a worker that has died while it was executing, once for all of its attempts.
     fn lose(&mut self, key: WorkerKey, function: &'static str) {
-        let worker = self.workers.get_or_insert(key, Worker::default);
-        if !std::mem::replace(&mut worker.is_lost, true) {
+        let is_lost = self.workers.get_or_insert(key, || false);
+        if !std::mem::replace(is_lost, true) {
             self.function(function).lost += 1;
         }
     }
@@ -333,7 +327,8 @@ impl Aggregate {
             totals.failed += function.failed;
             totals.cancelled += function.cancelled;
             totals.retried += function.retried;
-            totals.workers += function.workers;
+            totals.workers += u64::from(function.workers);
+            totals.failed_starts += function.failed_starts;
             totals.lost += function.lost;
         }
         let pending = self.tracker.pending();

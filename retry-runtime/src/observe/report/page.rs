@@ -114,6 +114,12 @@ fn tiles(totals: &Totals) -> Markup {
         ("pending", "not ended", totals.pending, "bad"),
         ("retried", "attempts repeated", totals.retried, ""),
         ("workers", "workers started", totals.workers, ""),
+        (
+            "failed-starts",
+            "failed starts",
+            totals.failed_starts,
+            "bad",
+        ),
         ("lost", "workers lost", totals.lost, "bad"),
     ];
     html! {
@@ -265,7 +271,7 @@ fn functions(functions: &[Function]) -> Markup {
                         th { "function" }
                         @for name in [
                             "calls", "succeeded", "after a retry", "failed", "cancelled", "attempts", "p50", "p95",
-                            "total time", "workers", "lost", "mean start",
+                            "total time", "workers", "mean start", "failed starts", "lost",
                         ] {
                             th.n { (name) }
                         }
@@ -283,9 +289,10 @@ fn functions(functions: &[Function]) -> Markup {
                                 td.n { @if let Some(quantile) = function.times.quantile(share) { (time(quantile)) } }
                             }
                             td.n { (time(function.busy)) }
-                            td.n { (grouped(function.workers)) }
+                            td.n { (grouped(u64::from(function.workers))) }
+                            td.n { @if function.workers > 0 { (time(function.set_up / function.workers)) } }
+                            td.n { (grouped(function.failed_starts)) }
                             td.n { (grouped(function.lost)) }
-                            td.n { @if function.ready > 0 { (time(function.set_up / function.ready)) } }
                         }
                     }
                 }

@@ -176,34 +176,26 @@ fn merge(bars: &mut Vec<Bar>, grain: Duration) {
     });
 }
 
-/// A worker's place.
-#[derive(Debug)]
-struct Place {
-    row: Option<usize>,
-    begun: Duration,
-    is_up: bool,
-}
-
 /// The work of all workers.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     rows: Vec<Row>,
-    workers: Workers<Place>,
+    /// The row of each worker; `None` if there was none left.
+    workers: Workers<Option<usize>>,
     hidden: u64,
 }
 
 impl Timeline {
     /// Adds attempts.
     pub(super) fn add(&mut self, span: Span) {
-        let row = self.place(span.worker, span.function, span.begun).row;
-        if let Some(row) = row {
+        if let Some(row) = self.row(span.worker, span.function) {
             self.rows[row].add(Bar::of_span(span));
         }
     }
 
     /// Notes that a worker's process was started.
-    pub(super) fn begin(&mut self, worker: WorkerKey, pool: &'static str, at: Duration) {
-        self.place(worker, pool, at);
+    pub(super) fn begin(&mut self, worker: WorkerKey, pool: &'static str) {
+        self.row(worker, pool);
     }
 
     /// Notes that a worker is ready, after a start that took this long.
@@ -214,23 +206,27 @@ impl Timeline {
         at: Duration,
         set_up: Duration,
     ) {
-        let place = self.place(worker, pool, at);
-        place.is_up = true;
-        let begun = at.saturating_sub(set_up);
-        let row = place.row;
-        self.add_start(row, worker, begun, at, false);
+        let row = self.row(worker, pool);
+        self.add_start(row, worker, at.saturating_sub(set_up), at, false);
+    }
+
+    /// Notes that a worker did not become ready, given up after this time. The end of its process, if there was
+    /// one, is known before.
+    pub(super) fn fail_start(
+        &mut self,
+        worker: WorkerKey,
+        pool: &'static str,
+        at: Duration,
+        elapsed: Duration,
+    ) {
+        let row = self.row(worker, pool);
+        self.add_start(row, worker, at.saturating_sub(elapsed), at, true);
+        self.end(worker);
     }
 
     /// Notes that a worker has ended.
-    pub(super) fn end(&mut self, worker: WorkerKey, at: Duration) {
-        let Some(place) = self.workers.get(worker) else {
-            return;
-        };
-        let (row, begun, is_up) = (place.row, place.begun, place.is_up);
-        if !is_up {
-            self.add_start(row, worker, begun, at, true);
-        }
-        if let Some(row) = row
+    pub(super) fn end(&mut self, worker: WorkerKey) {
+        if let Some(row) = self.workers.get(worker).copied().flatten()
             && self.rows[row].occupant == Some(worker)
         {
             self.rows[row].occupant = None;
@@ -280,10 +276,10 @@ impl Timeline {
         }
     }
 
-    /// Returns the place of a worker, which is a free one in its pool if the worker is new.
-    fn place(&mut self, worker: WorkerKey, pool: &'static str, begun: Duration) -> &mut Place {
+    /// Returns the row of a worker, which is a free one of its pool if the worker is new.
+    fn row(&mut self, worker: WorkerKey, pool: &'static str) -> Option<usize> {
         let (rows, hidden) = (&mut self.rows, &mut self.hidden);
-        self.workers.get_or_insert(worker, || {
+        *self.workers.get_or_insert(worker, || {
             let number = rows.iter().filter(|row| row.pool == pool).count() + 1;
             let is_free = |row: &Row| row.pool == pool && row.occupant.is_none();
             let row = rows.iter().position(is_free);
@@ -303,11 +299,7 @@ impl Timeline {
                 Some(row) => rows[row].occupant = Some(worker),
                 None => *hidden += 1,
             }
-            Place {
-                row,
-                begun,
-                is_up: false,
-            }
+            row
         })
     }
 }
@@ -345,15 +337,19 @@ mod tests {
     fn a_replacement_takes_the_row_of_the_worker_that_ended() {
         let mut timeline = Timeline::default();
         let at = Duration::from_millis;
-        timeline.begin(worker(1), "app::f", at(1));
-        timeline.begin(worker(2), "app::f", at(1));
-        timeline.begin(worker(3), "app::g", at(1));
+        timeline.begin(worker(1), "app::f");
+        timeline.begin(worker(2), "app::f");
+        timeline.begin(worker(3), "app::g");
         timeline.start(worker(1), "app::f", at(3), at(2));
-        timeline.end(worker(1), at(9));
-        timeline.begin(worker(4), "app::f", at(10));
+        timeline.end(worker(1));
+        timeline.begin(worker(4), "app::f");
         // The last attempt of the worker that has ended becomes known late, and its replacement fails.
         timeline.add(span(1, 8000, 900, Some(AttemptOutcome::Panicked)));
-        timeline.end(worker(4), at(12));
+        timeline.end(worker(4));
+        timeline.fail_start(worker(4), "app::f", at(12), at(2));
+        // The end of the run ends the start of a worker, which therefore has not failed.
+        timeline.begin(worker(5), "app::f");
+        timeline.end(worker(5));
         let rows = timeline.rows();
         let names: Vec<_> = rows.iter().map(|row| (row.pool, row.number)).collect();
         assert_eq!(names, [("app::f", 1), ("app::f", 2), ("app::g", 1)]);
@@ -403,7 +399,7 @@ mod tests {
     fn the_number_of_rows_is_bounded() {
         let mut timeline = Timeline::default();
         for number in 0..1000 {
-            timeline.begin(worker(number), "app::f", Duration::from_millis(number));
+            timeline.begin(worker(number), "app::f");
         }
         assert_eq!((timeline.rows().len(), timeline.hidden()), (ROWS, 900));
     }
