@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -122,6 +125,40 @@ fn is_special(path: &Path) -> bool {
 /// child would replace it.
 pub(super) fn belong_to_parent() -> bool {
     !FIRST.get_or_init(Mark::current).is_current()
+}
+
+/// Creates a file that one program alone can write.
+///
+/// # Errors
+///
+/// If another program is writing it, or if the operating system refuses it.
+pub(super) fn create(path: &Path) -> io::Result<fs::File> {
+    // The file of the other program must not lose what it has.
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    // A file system may have no locks.
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        let reason = "another program is writing it: give each a path of its own";
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, reason));
+    }
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
+}
+
+/// Returns an error if a file was removed or replaced while it was written.
+pub(super) fn check_kept(file: &fs::File) -> io::Result<()> {
+    #[cfg(unix)]
+    if file.metadata()?.nlink() == 0 {
+        return Err(io::Error::other(
+            "it was removed while it was being written",
+        ));
+    }
+    Ok(())
 }
 
 extern "C" fn flush_at_exit() {

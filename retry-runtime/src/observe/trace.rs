@@ -67,7 +67,7 @@ struct TraceFile {
 impl TraceFile {
     fn create(path: &Path) -> io::Result<Self> {
         let mut this = Self {
-            file: File::create(path)?,
+            file: files::create(path)?,
             trace: Trace::default(),
         };
         this.trace.text.push(b'[');
@@ -105,7 +105,8 @@ impl Consume for TraceFile {
 
     fn complete(&mut self) -> io::Result<()> {
         self.trace.complete();
-        self.write()
+        self.write()?;
+        files::check_kept(&self.file)
     }
 }
 

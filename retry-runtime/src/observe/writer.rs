@@ -84,4 +84,8 @@ impl Consume for LogWriter {
         }
         self.file.write_all(&self.text)
     }
+
+    fn complete(&mut self) -> io::Result<()> {
+        files::check_kept(&self.file)
+    }
 }
