@@ -35,8 +35,14 @@ pub(crate) fn complain(text: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(printable(text.to_string()).as_bytes());
 }
 
-fn printable(text: String) -> String {
-    let is_plain = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+/// Makes the characters of a text visible that are no text: control characters except line breaks and tabs,
+/// and those that break a line or change its direction.
+pub(crate) fn printable(text: String) -> String {
+    let is_plain = |letter: char| match letter {
+        '\n' | '\t' => true,
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
+        letter => !letter.is_control(),
+    };
     if text.chars().all(is_plain) {
         return text;
     }
@@ -77,6 +83,12 @@ mod tests {
         for (text, shown) in [
             ("two\n\tlines", "two\n\tlines"),
             ("\x1b[31mred\r\n", "^[[31mred^M\n"),
+            (
+                "a\u{202e}b\u{2069}\u{2028}c",
+                "a\\u{202e}b\\u{2069}\\u{2028}c",
+            ),
+            // Marks of Arabic and Hebrew texts change the direction of no other text.
+            ("\u{200f}\u{200e}", "\u{200f}\u{200e}"),
             ("\0\x7f\u{9b}2Jä", "^@^?\\u{9b}2Jä"),
         ] {
             assert_eq!(printable(text.to_owned()), shown);

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::api::context::Context;
-use crate::api::excerpt::{LONGEST_LINE, beginning, line};
+use crate::api::excerpt::{LONGEST_LINE, beginning, line, or_no_text};
 use crate::api::failure::{
     Cancelled, Crash, CrashLimitExceeded, Lost, Panic, REPORT, Rejected, Startup, TimedOut,
 };
@@ -126,7 +126,8 @@ impl<E> CallError<E> {
             Self::Rejected(rejected, _) => ("was rejected".to_owned(), rejected.told()),
             Self::Lost(lost, _) => (format!("lost its result{after}"), lost.told()),
         };
-        (format!("{} {what}", context.subject()), why)
+        let what = format!("{} {what}", context.subject());
+        (what, or_no_text(&why).to_owned())
     }
 
     /// Returns the last line of standard error, where it may be the only hint of what happened.

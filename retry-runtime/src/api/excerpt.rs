@@ -98,15 +98,26 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// Stands for the text of an error that has none.
+const NO_TEXT: &str = "(no text)";
+
 /// The longest text of an error that an attempt keeps, in bytes.
 const LONGEST_TEXT: usize = 200;
 
-/// Returns the first line of a text, shortened.
+/// Returns the first line of a text that is not blank, shortened.
 pub(crate) fn one_line(text: &str) -> String {
-    let mut lines = text.lines();
-    let first = lines.next().unwrap_or_default().trim_end();
+    let mut lines = text.trim().lines();
+    let first = lines.next().unwrap_or(NO_TEXT).trim_end();
     let more = if lines.next().is_some() { " ..." } else { "" };
     excerpt(&format!("{first}{more}"), LONGEST_TEXT).into_owned()
+}
+
+/// Returns a text, or words that stand for it if it is blank: they come behind a colon.
+pub(crate) fn or_no_text(text: &str) -> &str {
+    match text.trim().is_empty() {
+        true => NO_TEXT,
+        false => text,
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +166,20 @@ mod tests {
             5,
             "the dots alone"
         );
+    }
+
+    #[test]
+    fn a_text_without_words_is_named() {
+        for (text, first) in [
+            ("one", "one"),
+            ("\n  \n one\ntwo", "one ..."),
+            ("one\n\n", "one"),
+            ("", NO_TEXT),
+            (" \n\t\n", NO_TEXT),
+        ] {
+            assert_eq!(one_line(text), first, "{text:?}");
+        }
+        assert_eq!((or_no_text(" \n"), or_no_text(" a")), (NO_TEXT, " a"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::api::crash_limit::CrashLimit;
-use crate::api::excerpt::{LONGEST_LINE, excerpt, in_a_line, line, one_line, shares};
+use crate::api::excerpt::{LONGEST_LINE, excerpt, in_a_line, line, one_line, or_no_text, shares};
 use crate::codec;
 
 /// The beginning of the first line of a call's report below its headline.
@@ -540,7 +540,7 @@ impl Startup {
                 format!("the worker exited with code {code} before it was ready")
             }
             Self::Exited(cause) => format!("the worker crashed before it was ready: {cause}"),
-            Self::SetUp(message) => format!("setup failed: {message}"),
+            Self::SetUp(message) => format!("setup failed: {}", or_no_text(message)),
             Self::TimedOut(timed_out) => timed_out.to_string(),
             Self::Spawn(message) => format!("the worker process cannot be started: {message}"),
             Self::Handshake(message) | Self::NoHost(message) => message.to_string(),
@@ -740,9 +740,11 @@ impl Rejected {
     pub(crate) fn told(&self) -> String {
         match self {
             Self::NotEncodable { parameter, reason } => {
+                let reason = or_no_text(reason);
                 format!("argument `{parameter}` cannot be encoded: {reason}")
             }
             Self::NotDecodable { parameter, reason } => {
+                let reason = or_no_text(reason);
                 format!("argument `{parameter}` cannot be decoded by the worker: {reason}")
             }
             Self::TooLarge { parameter, limit } => format!(
@@ -867,8 +869,11 @@ impl Lost {
     /// Returns the reason in full.
     pub(crate) fn told(&self) -> String {
         match self {
-            Self::NotEncodable { reason } => format!("the result cannot be encoded: {reason}"),
+            Self::NotEncodable { reason } => {
+                format!("the result cannot be encoded: {}", or_no_text(reason))
+            }
             Self::NotDecodable { reason } => {
+                let reason = or_no_text(reason);
                 format!("the function ran, but its result cannot be decoded: {reason}")
             }
             Self::TooLarge { limit } => format!(

@@ -84,6 +84,16 @@ fn measures(text: &str) -> usize {
     text.len()
 }
 
+#[function]
+fn fails_with(text: String) -> Result<u64, String> {
+    Err(text)
+}
+
+#[function]
+fn passes_on(text: String) -> u64 {
+    fails_with.remote(text).wait().unwrap_or(1)
+}
+
 /// Makes calls in one of several ways.
 #[local_entrypoint]
 fn main(how: String) {
@@ -107,6 +117,12 @@ fn main(how: String) {
             .into_iter()
             .filter(Result::is_err)
             .count(),
+        "texts" => {
+            let texts = ["", "\n \nafter blank lines\nand more", "\u{202e}fdp.exe\0"];
+            let texts = texts.map(str::to_owned);
+            let failed = fails_with.map(texts).into_iter().filter(Result::is_err);
+            failed.count() + passes_on.remote("nested".to_owned()).wait().is_ok() as usize
+        }
         "print" => prints.map(0..10).into_iter().filter(Result::is_ok).count(),
         other => panic!("{other:?} is not a way"),
     };

@@ -317,6 +317,49 @@ fn many_calls_that_wait_for_a_broken_set_up_are_one_block() {
 }
 
 #[test]
+fn a_text_that_is_blank_or_would_change_the_terminal_is_made_visible() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let page = directory.path().join("report.html");
+        let output = lagging("texts")
+            .env("RETRY_REPORT", &page)
+            .output()
+            .unwrap();
+        let text = complaints(&output);
+        assert_eq!(output.stdout, b"main got 4\n", "{text}");
+        for part in [
+            "fails_with[0]  (no text)\n",
+            "fails_with[1]  after blank lines ...\n",
+            "fails_with[2]  \\u{202e}fdp.exe^@\n",
+            "1 × failed, fails_with[0]: (no text)\n",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let page = std::fs::read_to_string(page).unwrap();
+        let is_hidden =
+            |letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}';
+        assert!(!page.contains(is_hidden));
+        assert!(page.contains("\\u{202e}fdp.exe^@") && page.contains("(no text)"));
+    });
+}
+
+/// The program does not run the line itself, in which a worker makes the call.
+#[test]
+fn a_nested_call_that_fails_is_told_with_the_line_that_makes_it() {
+    fixture_outside(LIMIT, || {
+        let text = complaints(&lagging("texts").output().unwrap());
+        let (_, block) = text.split_once("] fails_with  nested\n").unwrap();
+        let mut lines = block.lines().map(str::trim_start);
+        assert_eq!(lines.next(), Some("input    \"nested\""), "{text}");
+        let called = lines.next().unwrap();
+        assert!(
+            called.starts_with("called   tests/src/bin/lagging.rs:"),
+            "{text}"
+        );
+    });
+}
+
+#[test]
 fn the_summary_names_the_files_and_ends_with_the_run() {
     fixture_outside(LIMIT, || {
         let directory = tempfile::tempdir().unwrap();
@@ -448,5 +491,48 @@ fn running_calls_are_listed_with_what_they_print_and_the_others_by_state() {
         kill_process(pid, Signal::INT).unwrap();
         complaints.for_each(drop);
         assert_eq!(process.wait().unwrap().code(), Some(130));
+    });
+}
+
+#[test]
+fn a_file_is_kept_from_other_programs_and_told_if_it_was_removed() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["run.jsonl", "trace.json"].map(|name| directory.path().join(name));
+        let [log, trace] = &paths;
+        let mut process = Command::new(env!("CARGO_BIN_EXE_counting"))
+            .args(["--how", "interrupted"])
+            .envs([("RETRY_EVENTS", log), ("RETRY_TRACE", trace)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        let begun = lines.by_ref().filter(|line| line.contains("sleeping"));
+        assert_eq!(begun.take(2).count(), 2);
+        let other = lagging("texts").env("RETRY_TRACE", trace).output().unwrap();
+        let problem = format!(
+            "the trace {} cannot be written: another program is writing it: give each a path of its own",
+            trace.display()
+        );
+        assert!(complaints(&other).contains(&problem), "{other:?}");
+        // The log is that of all programs.
+        let other = lagging("texts").env("RETRY_EVENTS", log).output().unwrap();
+        assert_eq!(other.stdout, b"main got 4\n", "{other:?}");
+        paths
+            .iter()
+            .for_each(|path| std::fs::remove_file(path).unwrap());
+        kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+        lines.for_each(drop);
+        let text = complaints(&process.wait_with_output().unwrap());
+        for (title, path) in ["event log", "trace"].iter().zip(&paths) {
+            let path = path.display();
+            let problem = format!(
+                "the {title} {path} is not complete: it was removed while it was being written"
+            );
+            assert!(text.contains(&problem), "{text}");
+        }
     });
 }

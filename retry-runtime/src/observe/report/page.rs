@@ -9,6 +9,7 @@ use super::aggregate::{Aggregate, Function, Totals};
 use super::drawing::{durations, rate, timeline};
 use super::text::{grouped, time, utc};
 use crate::api::context::short_name;
+use crate::sys;
 
 /// Lets the browser load nothing from elsewhere.
 const POLICY: &str =
@@ -67,7 +68,7 @@ pub(super) fn render(run: &Aggregate, state: State, settings: Option<&str>) -> S
             }
         }
     };
-    page.into_string()
+    sys::printable(page.into_string())
 }
 
 fn header(run: &Aggregate, name: &str, state: State) -> Markup {
