@@ -121,10 +121,31 @@ pub(crate) use staging::StagingPool;
 /// map takes only a few inputs ahead.
 pub struct Shared<T: ?Sized> {
     object: Arc<Object>,
-    value: OnceLock<View<T>>,
+    value: Value<T>,
     /// The function of [`Shareable`] that makes the value. Without a bound here, a type that cannot be shared is one
     /// error, and not one wherever it is used.
     hold: fn(&Object) -> Result<Held<T>, String>,
+}
+
+/// The value of a handle.
+enum Value<T: ?Sized> {
+    Known(View<T>),
+    /// It is made when it is used for the first time. A cell that is full takes longer to make than a view.
+    Unknown(OnceLock<View<T>>),
+}
+
+impl<T: ?Sized> Value<T> {
+    const UNKNOWN: Self = Self::Unknown(OnceLock::new());
+}
+
+impl<T: ?Sized> Clone for Value<T> {
+    fn clone(&self) -> Self {
+        let known = match self {
+            Self::Known(view) => Some(view),
+            Self::Unknown(cell) => cell.get(),
+        };
+        known.map_or(Self::UNKNOWN, |view| Self::Known(view.clone()))
+    }
 }
 
 /// A type whose values can be shared: see [`Shared`].
@@ -279,7 +300,7 @@ impl<T: Shareable + ?Sized> Shared<T> {
     fn with(object: Arc<Object>) -> Self {
         Self {
             object,
-            value: OnceLock::new(),
+            value: Value::UNKNOWN,
             hold: T::hold,
         }
     }
@@ -382,10 +403,13 @@ impl<T: ?Sized> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.get_or_init(|| match (self.hold)(&self.object) {
-            Ok(Held(view)) => view,
-            Err(reason) => panic!("the shared value cannot be decoded: {reason}"),
-        })
+        match &self.value {
+            Value::Known(view) => view,
+            Value::Unknown(cell) => cell.get_or_init(|| match (self.hold)(&self.object) {
+                Ok(Held(view)) => view,
+                Err(reason) => panic!("the shared value cannot be decoded: {reason}"),
+            }),
+        }
     }
 }
 
@@ -486,11 +510,11 @@ impl<'de, T: Shareable + ?Sized> Deserialize<'de> for Shared<T> {
         }
 
         let object = deserializer.deserialize_newtype_struct(HANDLE, Handle)?;
-        let shared = Self::with(object);
+        let mut shared = Self::with(object);
         // Elsewhere the process has made the value itself, and may only be about to show the arguments of a call.
         if registry::this_worker() != 0 || shared.object.id().maker != 0 {
             let Held(view) = T::hold(&shared.object).map_err(serde::de::Error::custom)?;
-            let _ = shared.value.set(view);
+            shared.value = Value::Known(view);
         }
         Ok(shared)
     }

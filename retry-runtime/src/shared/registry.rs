@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::mem::take;
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::object::{Object, ObjectId, Received};
@@ -503,7 +504,13 @@ impl Drop for Scope {
 /// The shared values that a call or its result names, and the memory in which its arguments are staged. They exist as
 /// long as this does.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Objects(Option<Arc<Named>>);
+pub(crate) enum Objects {
+    #[default]
+    None,
+    /// Most calls that name objects name one. This takes no memory of its own.
+    One(Arc<Object>),
+    Several(Arc<Named>),
+}
 
 /// The buffers in which the arguments of a call are staged.
 pub(crate) struct Loans(#[expect(dead_code, reason = "they are only kept")] Vec<Loan>);
@@ -514,10 +521,8 @@ impl fmt::Debug for Loans {
     }
 }
 
-struct Named {
-    /// Most calls name one object: it takes no memory of its own.
-    first: Option<Arc<Object>>,
-    others: Vec<Arc<Object>>,
+pub(crate) struct Named {
+    objects: Vec<Arc<Object>>,
     /// The buffers of staged arguments, if there are any.
     loans: Option<Arc<Loans>>,
     /// The number of bytes that are freed with these objects.
@@ -526,18 +531,12 @@ struct Named {
 
 impl fmt::Debug for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.objects()).finish()
-    }
-}
-
-impl Named {
-    fn objects(&self) -> impl DoubleEndedIterator<Item = &Arc<Object>> {
-        self.first.iter().chain(&self.others)
+        f.debug_list().entries(&self.objects).finish()
     }
 }
 
 impl Objects {
-    pub(crate) const NONE: Self = Self(None);
+    pub(crate) const NONE: Self = Self::None;
 
     /// Returns these objects and buffers, if there are any, and how many bytes they are known to keep that nothing else
     /// does.
@@ -556,77 +555,97 @@ impl Objects {
         weight: usize,
     ) -> Self {
         let mut objects = objects.into_iter();
-        let first = objects.next();
-        let is_empty = first.is_none() && loans.is_none();
-        Self((!is_empty).then(|| {
-            Arc::new(Named {
-                first,
-                others: objects.collect(),
+        let (first, second) = (objects.next(), objects.next());
+        match (first, second) {
+            (None, _) if loans.is_none() => Self::None,
+            (Some(only), None) if loans.is_none() && weight == 0 => Self::One(only),
+            (first, second) => Self::Several(Arc::new(Named {
+                objects: first.into_iter().chain(second).chain(objects).collect(),
                 loans,
                 weight,
-            })
-        }))
+            })),
+        }
+    }
+
+    fn several(&self) -> Option<&Named> {
+        match self {
+            Self::Several(named) => Some(named),
+            Self::None | Self::One(_) => None,
+        }
+    }
+
+    fn as_slice(&self) -> &[Arc<Object>] {
+        match self {
+            Self::None => &[],
+            Self::One(object) => slice::from_ref(object),
+            Self::Several(named) => &named.objects,
+        }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        matches!(self, Self::None)
     }
 
     /// Returns whether a part of the arguments is staged.
     #[inline]
     pub(crate) fn is_staged(&self) -> bool {
-        let named = self.0.as_ref();
-        named.is_some_and(|named| named.loans.is_some())
+        self.several().is_some_and(|named| named.loans.is_some())
     }
 
     /// Returns the memory in which arguments are staged, to keep it for as long as a worker may read it.
     #[inline]
     pub(crate) fn loans(&self) -> Option<Arc<Loans>> {
-        self.0.as_ref()?.loans.clone()
+        self.several()?.loans.clone()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.0.iter().flat_map(|named| named.objects())
+        self.as_slice().iter()
     }
 
     /// Returns how many bytes are freed with these objects.
     #[inline]
     pub(crate) fn weight(&self) -> usize {
-        self.0.as_ref().map_or(0, |named| named.weight)
+        self.several().map_or(0, |named| named.weight)
     }
 
     /// Returns these objects and others.
     pub(crate) fn and(self, others: &Self) -> Self {
-        match (&self.0, &others.0) {
-            (_, None) => self,
-            (None, _) => others.clone(),
-            (Some(some), Some(more)) => {
-                let is_new = |other: &&Arc<Object>| !is_recent(some.objects(), other);
-                let new: Vec<_> = more.objects().filter(is_new).cloned().collect();
-                if new.is_empty() {
-                    return self;
-                }
-                let objects = some.objects().cloned().chain(new);
-                // The configuration of a service is not staged, so only the arguments are.
-                let loans = some.loans.as_ref().or(more.loans.as_ref());
-                Self::of(objects, loans.cloned(), some.weight + more.weight)
-            }
+        if others.is_empty() {
+            return self;
         }
+        if self.is_empty() {
+            return others.clone();
+        }
+        let is_new = |other: &&Arc<Object>| !is_recent(self.as_slice(), other);
+        let new: Vec<_> = others.iter().filter(is_new).cloned().collect();
+        if new.is_empty() {
+            return self;
+        }
+        // The configuration of a service is not staged, so only the arguments are.
+        let loans = self.loans().or_else(|| others.loans());
+        let weight = self.weight() + others.weight();
+        Self::of(self.iter().cloned().chain(new), loans, weight)
     }
 
     /// Returns a payload of one value, which names these objects.
     pub(crate) fn payload(self, value: Payload) -> Payload {
-        match self.0 {
-            Some(named) => value.naming(named),
-            None => value,
+        match self {
+            Self::None => value,
+            Self::One(object) => value.naming(object),
+            Self::Several(named) => value.naming(named),
         }
     }
 
     /// Returns the objects that a payload names.
     pub(crate) fn named_by(payload: &Payload) -> Self {
-        let named = payload.named().cloned();
-        Self(named.and_then(|named| named.downcast().ok()))
+        let Some(named) = payload.named().cloned() else {
+            return Self::None;
+        };
+        match named.downcast::<Object>() {
+            Ok(object) => Self::One(object),
+            Err(several) => several.downcast().map_or(Self::None, Self::Several),
+        }
     }
 }
 

@@ -94,9 +94,14 @@ impl<V: ?Sized> Deref for View<V> {
 
 /// Returns bytes as numbers, if they are aligned for them and have none left over.
 fn numbers_of<N: Number>(bytes: &[u8]) -> Option<&[N]> {
-    // SAFETY: any bytes are numbers.
-    let (before, numbers, after) = unsafe { bytes.align_to() };
-    (before.is_empty() && after.is_empty()).then_some(numbers)
+    let (first, count) = (bytes.as_ptr().cast::<N>(), bytes.len() / size_of::<N>());
+    if !first.is_aligned() {
+        // No bytes at all may lie anywhere.
+        return bytes.is_empty().then_some(&[]);
+    }
+    let is_whole = count * size_of::<N>() == bytes.len();
+    // SAFETY: any bytes are numbers, and these have the alignment and the size of as many.
+    is_whole.then(|| unsafe { std::slice::from_raw_parts(first, count) })
 }
 
 /// Returns bytes that are to be written as numbers, under the conditions of [`numbers_of`].
@@ -144,6 +149,8 @@ mod tests {
         numbers_of_mut(bytes).unwrap()[3] = 7u64;
         assert!(numbers_of_mut::<u64>(&mut bytes[1..]).is_none());
         assert!(numbers_of_mut::<u64>(&mut bytes[..9]).is_none());
+        assert!(numbers_of::<u64>(&bytes[1..9]).is_none());
+        assert_eq!(numbers_of::<u64>(&bytes[1..1]), Some(&[][..]));
         assert_eq!(numbers, [0, 0, 0, 7]);
     }
 }
