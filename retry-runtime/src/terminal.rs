@@ -4,8 +4,10 @@
 //! module, so a frame is on the terminal only while the program waits for calls, and the cursor stays where the
 //! program has left it.
 
+use std::cell::Cell;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -28,6 +30,9 @@ static ON: PerProcess<AtomicBool> = PerProcess::new();
 
 /// Every thread that writes to the terminal holds this lock.
 static FRAME: PerProcess<Mutex<Frame>> = PerProcess::new();
+
+/// The number of closures that are running for which the program has taken the display off the terminal.
+static SUSPENDED: PerProcess<AtomicUsize> = PerProcess::new();
 
 /// Takes a display off the terminal while it calls the closure.
 pub(crate) type Suspend = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
@@ -57,8 +62,8 @@ impl Frame {
     }
 
     fn draw(&mut self) {
-        let wanted = is_on() && self.waits && !self.is_hidden && !self.rows.is_empty();
-        if wanted && takes_more() {
+        let wanted = self.waits && !self.is_hidden && !self.rows.is_empty();
+        if wanted && is_on() && !is_suspended() && takes_more() {
             write(&below_the_cursor(&self.rows));
             self.is_drawn = true;
             self.drawn_at = Some(Instant::now());
@@ -93,8 +98,13 @@ impl Drop for Room {
     }
 }
 
-/// Calls a closure that writes to the terminal. No display is there while it runs.
+/// Calls a closure that writes to the terminal and does nothing else. No display is there while it runs, and no other
+/// thread writes that calls this function.
 pub(crate) fn suspend<R>(write: impl FnOnce() -> R) -> R {
+    if is_suspended() {
+        // The display is away already. The closure of the program may wait for this thread.
+        return write();
+    }
     let Some(suspend) = ADOPTED.get() else {
         let _room = make_room();
         return write();
@@ -102,6 +112,64 @@ pub(crate) fn suspend<R>(write: impl FnOnce() -> R) -> R {
     let (mut write, mut result) = (Some(write), None);
     suspend(&mut || result = write.take().map(|write| write()));
     result.expect("the display calls the closure")
+}
+
+/// Calls a closure of the program, which may take its time, make calls, and come here again. No display is there while
+/// it runs. What other threads print comes in between.
+pub(crate) fn suspend_for_program<R>(work: impl FnOnce() -> R) -> R {
+    thread_local! {
+        /// True while this thread runs such a closure below an adopted display, whose lock it holds then.
+        static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
+    }
+    let Some(suspend) = ADOPTED.get().filter(|_| !IS_INSIDE.get()) else {
+        let _suspension = Suspension::begin();
+        return work();
+    };
+    let (mut work, mut result) = (Some(work), None);
+    suspend(&mut || {
+        let _suspension = Suspension::begin();
+        IS_INSIDE.set(true);
+        let outcome = work.take().map(|work| catch_unwind(AssertUnwindSafe(work)));
+        IS_INSIDE.set(false);
+        result = outcome;
+    });
+    let result = result.expect("the display calls the closure");
+    result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+fn is_suspended() -> bool {
+    SUSPENDED
+        .get()
+        .is_some_and(|suspended| suspended.load(Ordering::Relaxed) > 0)
+}
+
+/// Keeps the frame off the terminal without keeping its lock.
+struct Suspension;
+
+impl Suspension {
+    fn begin() -> Self {
+        // A thread that draws looks at this under the lock, which is taken afterwards.
+        SUSPENDED
+            .get_or_init(AtomicUsize::default)
+            .fetch_add(1, Ordering::Relaxed);
+        if is_on() {
+            frame().erase();
+        }
+        Self
+    }
+}
+
+impl Drop for Suspension {
+    fn drop(&mut self) {
+        if let Some(suspended) = SUSPENDED.get() {
+            // A forked child, which returns from the closure as well, has begun none.
+            let fewer = |count: usize| count.checked_sub(1);
+            let _ = suspended.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        }
+        if is_on() {
+            frame().draw_again();
+        }
+    }
 }
 
 /// Leaves the drawing to the program, which takes its display off the terminal when asked to. Returns whether it

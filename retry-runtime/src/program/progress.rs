@@ -61,6 +61,9 @@ fn has_terminal() -> bool {
 /// The display disappears by itself before a call or a map returns to the program. A program needs this if another
 /// of its threads prints while one waits for calls. Where nothing is displayed, it only calls the closure.
 ///
+/// The closure may do anything, such as ask the user something or make calls. Status lines and the output of workers
+/// are printed meanwhile. After [`adopt`] it keeps other threads from using the program's own display.
+///
 /// ```no_run
 /// use retry_runtime::{function, progress};
 ///
@@ -74,7 +77,7 @@ fn has_terminal() -> bool {
 /// });
 /// ```
 pub fn suspend<R>(write: impl FnOnce() -> R) -> R {
-    terminal::suspend(write)
+    terminal::suspend_for_program(write)
 }
 
 /// Shows the display of progress or hides it, from now on.

@@ -152,6 +152,23 @@ fn main(how: String) {
             let _ = naps.remote(3500).wait();
             printing.join().unwrap();
         }
+        "closures" | "closures below an adopted display" => {
+            let bars = progress::MultiProgress::new();
+            if how != "closures" {
+                progress::adopt(&bars);
+            }
+            let waiting = std::thread::spawn(|| naps.remote(2500).wait());
+            std::thread::sleep(Duration::from_millis(1500));
+            progress::suspend(|| {
+                progress::suspend(|| println!("inside"));
+                let results = naps_and_prints.map([100]).into_iter();
+                println!("called {:?}", results.flatten().collect::<Vec<_>>());
+                progress::set_visible(true);
+                println!("asks");
+                std::thread::sleep(Duration::from_millis(300));
+            });
+            println!("waited {:?}", waiting.join().unwrap().ok());
+        }
         "adopted" => {
             let bars = progress::MultiProgress::new();
             progress::adopt(&bars);
@@ -162,6 +179,15 @@ fn main(how: String) {
             bars.println(format!("main got {sum}")).unwrap();
             own.finish_and_clear();
             bars.clear().unwrap();
+        }
+        "asks for ever" => {
+            let mut call = naps.spawn(600_000);
+            // The display appears after a second.
+            let _ = call.get(Duration::from_millis(1500));
+            progress::suspend(|| {
+                println!("asks");
+                std::thread::park();
+            });
         }
         "interrupted" => {
             println!("main begins");

@@ -257,6 +257,54 @@ fn other_threads_print_while_the_display_is_suspended_or_hidden() {
     });
 }
 
+/// They ask the user something, or make calls whose workers print.
+#[test]
+fn closures_that_suspend_the_display_may_take_their_time() {
+    fixture_outside(LIMIT, || {
+        for how in ["closures", "closures below an adopted display"] {
+            let session = Session::of(counting(how));
+            let text = &session.text;
+            // Nothing is drawn between the lines of the closure.
+            let inside = "inside\r\nnaps_and_prints[0]: printing\r\ncalled [100]\r\nasks\r\n";
+            assert!(text.contains(inside), "{text:?}");
+            let (before, after) = text.split_once(inside).unwrap();
+            assert!(
+                before.contains("naps [") && after.contains("naps ["),
+                "{text:?}"
+            );
+            assert!(after.contains("waited Some(2500)\r\n"), "{text:?}");
+        }
+    });
+}
+
+#[test]
+fn a_closure_that_suspends_the_display_does_not_outlive_a_second_signal() {
+    fixture_outside(LIMIT, || {
+        let (mut screen, path) = terminal();
+        let theirs = open_terminal(&path);
+        let mut command = counting("asks for ever");
+        command.stdout(theirs.try_clone().unwrap()).stderr(theirs);
+        let mut process = command.spawn().unwrap();
+        drop(command);
+        let mut text = String::new();
+        let mut read = |until: &str| {
+            let mut buffer = [0; 4096];
+            while !text.contains(until)
+                && let Ok(read @ 1..) = screen.read(&mut buffer)
+            {
+                text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            }
+            assert!(text.contains(until), "{text:?}");
+        };
+        read("asks");
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::INT).unwrap();
+        read("cancelling: 1 running");
+        kill_process(pid, Signal::INT).unwrap();
+        assert_eq!(process.wait().unwrap().code(), Some(130));
+    });
+}
+
 #[test]
 fn the_bars_of_a_program_take_the_progress_in() {
     fixture_outside(LIMIT, || {
