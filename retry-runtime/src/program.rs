@@ -525,8 +525,9 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// Ends the program because of a signal.
+/// Ends the program because of a signal. The next signal ends it at once: what is written last may take a while.
 fn exit(signal: i32) -> ! {
+    signals::release();
     end_display();
     status::end();
     std::process::exit(BY_SIGNAL + signal)

@@ -116,8 +116,8 @@ impl Feed {
         }
     }
 
-    /// Waits until everything that was published is consumed and the consumer has completed its work, for at
-    /// most `timeout`. Returns why the consumer has failed, if it has.
+    /// Waits until everything that was published is consumed and the consumer has completed its work. Returns why the
+    /// consumer has failed, if it has, or that this takes longer than `timeout`.
     pub(crate) fn flush(&self, timeout: Duration) -> Option<Arc<io::Error>> {
         // A forked child has no thread that would consume anything.
         if !self.mark.is_current() {
@@ -132,9 +132,13 @@ impl Feed {
             queue.failed.is_none() && is_under_way
         };
         let waited = self.emptied.wait_timeout_while(queue, timeout, pending);
-        queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let (mut queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         queue.flushing -= 1;
-        queue.failed.clone()
+        let late = waited.timed_out().then(|| {
+            let reason = format!("it could not be written within {timeout:?}");
+            Arc::new(io::Error::new(io::ErrorKind::TimedOut, reason))
+        });
+        queue.failed.clone().or(late)
     }
 }
 

@@ -8,7 +8,8 @@ use std::io;
 #[cfg(unix)]
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::feed::Feed;
@@ -17,8 +18,18 @@ use crate::sys::{self, Mark, PerProcess};
 /// Time that the end of the program waits for the files to be written.
 const FILES_END_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The same once a file was not complete in time: another wait would mostly be in vain.
+const STUCK_END_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// The feeds of this process, by their files.
 static FEEDS: PerProcess<Mutex<BTreeMap<File, Arc<Feed>>>> = PerProcess::new();
+
+/// Held while a feed is started, which takes long if the file is a pipe that nothing reads. The end of the program does
+/// not wait for it.
+static STARTING: PerProcess<Mutex<()>> = PerProcess::new();
+
+/// Set once a file was not complete in time.
+static IS_STUCK: PerProcess<AtomicBool> = PerProcess::new();
 
 /// The first process that has written a file which belongs to one run alone.
 static FIRST: OnceLock<Mark> = OnceLock::new();
@@ -92,23 +103,23 @@ pub(super) fn shared(
     path: &Path,
     start: impl FnOnce() -> io::Result<Arc<Feed>>,
 ) -> io::Result<Arc<Feed>> {
-    let feeds = FEEDS.get_or_init(Mutex::default);
-    let mut feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
+    let _starting = STARTING.get_or_init(Mutex::default).lock();
     let path = path.to_owned();
     let file = File { kind, path };
-    if let Some(feed) = feeds.get(&file) {
+    if let Some(feed) = feeds().get(&file) {
         return Ok(Arc::clone(feed));
     }
     let refuse = |error: &dyn fmt::Display, kind| {
         let text = format!("the {file} cannot be written: {error}");
         io::Error::new(kind, Unwritable(text))
     };
-    let is_taken = |other: &&File| other.path == file.path && !is_special(&file.path);
-    if let Some(other) = feeds.keys().find(is_taken) {
+    let is_taken = |other: &&File| is_same(&other.path, &file.path) && !is_special(&file.path);
+    if let Some(other) = feeds().keys().find(is_taken) {
         let reason = format!("it would destroy the {other}: give it a path of its own");
         return Err(refuse(&reason, io::ErrorKind::InvalidInput));
     }
     let feed = start().map_err(|error| refuse(&error, error.kind()))?;
+    let mut feeds = feeds();
     if feeds.is_empty() {
         sys::at_exit(flush_at_exit);
     }
@@ -116,8 +127,19 @@ pub(super) fn shared(
     Ok(feed)
 }
 
+fn feeds() -> MutexGuard<'static, BTreeMap<File, Arc<Feed>>> {
+    let feeds = FEEDS.get_or_init(Mutex::default);
+    feeds.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns whether two paths lead to the same file, by whatever names.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let both = (one.canonicalize(), other.canonicalize());
+    one == other || matches!(both, (Ok(one), Ok(other)) if one == other)
+}
+
 /// Returns whether a path leads to a pipe or a device, which keeps nothing that could be destroyed.
-fn is_special(path: &Path) -> bool {
+pub(super) fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file())
 }
 
@@ -167,10 +189,20 @@ extern "C" fn flush_at_exit() {
 
 /// Waits until all events are in their files. Returns the files, each with the reason if it could not be written.
 pub(crate) fn flush_all() -> Vec<(File, Option<Arc<io::Error>>)> {
-    let Some(feeds) = FEEDS.get() else {
+    if FEEDS.get().is_none() {
         return Vec::new();
+    }
+    let feeds = feeds().clone();
+    let stuck = IS_STUCK.get_or_init(AtomicBool::default);
+    let flushed = |(file, feed): (File, Arc<Feed>)| {
+        let timeout = match stuck.load(Ordering::Relaxed) {
+            true => STUCK_END_TIMEOUT,
+            false => FILES_END_TIMEOUT,
+        };
+        let error = feed.flush(timeout);
+        let is_late = |error: &Arc<io::Error>| error.kind() == io::ErrorKind::TimedOut;
+        stuck.fetch_or(error.as_ref().is_some_and(is_late), Ordering::Relaxed);
+        (file, error)
     };
-    let feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
-    let flushed = |(file, feed): (&File, &Arc<Feed>)| (file.clone(), feed.flush(FILES_END_TIMEOUT));
-    feeds.iter().map(flushed).collect()
+    feeds.into_iter().map(flushed).collect()
 }

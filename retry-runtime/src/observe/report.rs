@@ -59,6 +59,8 @@ struct Report {
     written: Instant,
     /// The time that writing took.
     cost: Duration,
+    /// Set if the page has all records.
+    is_complete: bool,
 }
 
 impl Report {
@@ -90,6 +92,7 @@ impl Report {
             aggregate: Aggregate::default(),
             written: Instant::now(),
             cost: Duration::ZERO,
+            is_complete: false,
         }
     }
 
@@ -99,6 +102,10 @@ impl Report {
             Ok(path) => path,
             Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
         };
+        if state == State::Running && files::is_special(path) {
+            // The reader of a pipe is to get one page.
+            return Ok(());
+        }
         let page = page::render(&self.aggregate, state, self.settings.as_deref());
         replace(path, &page)?;
         self.written = Instant::now();
@@ -112,6 +119,7 @@ impl Consume for Report {
         for record in &records {
             self.aggregate.add(record);
         }
+        self.is_complete = false;
         let is_due = self.written.elapsed() >= RENEWED.max(self.cost * 100);
         if is_due && self.settings.is_some() {
             self.write(State::Running)?;
@@ -120,6 +128,10 @@ impl Consume for Report {
     }
 
     fn complete(&mut self) -> io::Result<()> {
+        if self.is_complete {
+            return Ok(());
+        }
+        self.is_complete = true;
         self.write(match self.settings {
             Some(_) => State::Ended,
             None => State::FromLog,

@@ -139,6 +139,8 @@ pub(crate) mod signals {
     pub(crate) fn suspend() {}
 
     pub(crate) fn catch() {}
+
+    pub(crate) fn release() {}
 }
 
 /// Returns a name for this machine, as far as the environment has one.

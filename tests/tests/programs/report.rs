@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,15 +10,19 @@ use std::time::Duration;
 use retry_runtime::events::{CallOutcome, EventKind, Log};
 use retry_runtime::report;
 use retry_tests::{eventually, example, fixture_outside};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// The example may have to be built first.
 const LIMIT: Duration = Duration::from_secs(600);
 
+const SOON: Duration = Duration::from_secs(30);
+
 /// The files of a run.
 struct Files {
-    directory: tempfile::TempDir,
+    directory: TempDir,
 }
 
 impl Files {
@@ -372,9 +377,102 @@ fn two_files_of_a_run_do_not_share_a_path() {
         );
         let problem = format!("the trace {path} {name} {path}: give it a path of its own");
         assert!(text.contains(&problem), "{text}");
+        // Nor by another name.
+        let link = files.path("link");
+        std::os::unix::fs::symlink("same", &link).unwrap();
+        for (events, trace) in [("./same", "same"), ("same", "link"), ("link", "same")] {
+            let output = Command::new(env!("CARGO_BIN_EXE_reporting"))
+                .args(["fails", "--line"])
+                .envs([("RETRY_EVENTS", events), ("RETRY_TRACE", trace)])
+                .current_dir(link.parent().unwrap())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let problem = format!("the trace {trace} {name} {events}: give it a path of its own");
+            assert!(text.contains(&problem), "{text}");
+        }
         // Nothing is destroyed there.
         let output = run(Path::new("/dev/null"));
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(!text.contains("cannot be written"), "{text}");
     });
+}
+
+#[test]
+fn a_pipe_gets_one_report_at_the_end() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = pipe_in(&directory);
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap())
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reporting"));
+        command.arg("again").env("RETRY_REPORT", &pipe);
+        assert!(command.status().unwrap().success());
+        let page = reader.join().unwrap();
+        assert_eq!(page.matches("</html>").count(), 1);
+        assert_eq!(number(&page, "failed"), 1);
+    });
+}
+
+/// Nothing opens the other end of a pipe, so that the program waits for it.
+#[test]
+fn a_signal_ends_a_program_that_waits_for_one_of_its_files() {
+    fixture_outside(LIMIT, || {
+        for variable in ["RETRY_EVENTS", "RETRY_TRACE"] {
+            let directory = tempfile::tempdir().unwrap();
+            let pipe = pipe_in(&directory);
+            let mut process = Command::new(env!("CARGO_BIN_EXE_counting"))
+                .args(["--how", "interrupted"])
+                .env(variable, &pipe)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+            let mut lines = lines.map_while(Result::ok);
+            assert_eq!(lines.next().as_deref(), Some("main begins"));
+            eventually("it opens the pipe", SOON, || waits_for_pipe(process.id()));
+            kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+            assert_eq!(process.wait().unwrap().code(), Some(143), "{variable}");
+        }
+    });
+}
+
+#[test]
+fn the_next_signal_ends_a_program_whose_log_is_not_read() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = pipe_in(&directory);
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || fs::File::open(pipe).unwrap())
+        };
+        // More events than the pipe takes.
+        let mut command = example("nightly");
+        command.args(["--pages", "2000"]).env("RETRY_EVENTS", &pipe);
+        let mut process = command.stderr(Stdio::null()).spawn().unwrap();
+        let _unread = reader.join().unwrap();
+        // The program would wait for ten seconds.
+        eventually("signals end it", Duration::from_secs(8), || {
+            let _ = kill_process(Pid::from_child(&process), Signal::TERM);
+            process.try_wait().unwrap().is_some()
+        });
+    });
+}
+
+fn pipe_in(directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("pipe");
+    mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    path
+}
+
+/// Returns whether a thread of a process waits for the other end of a pipe.
+fn waits_for_pipe(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().any(|thread| {
+        let place = fs::read_to_string(thread.path().join("wchan"));
+        place.is_ok_and(|place| place.contains("wait_for_partner"))
+    })
 }

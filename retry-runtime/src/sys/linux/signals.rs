@@ -96,6 +96,13 @@ pub(crate) fn catch() {
     }
 }
 
+/// Gives the signals that end a program their default effect again.
+pub(crate) fn release() {
+    for signal in ENDING_SIGNALS.into_iter().filter(|one| !is_ignored(*one)) {
+        set_action(signal.as_raw(), false);
+    }
+}
+
 /// The signal handler. It may interrupt a thread anywhere, so it may only use what is async-signal-safe.
 extern "C" fn on_signal(number: std::ffi::c_int) {
     // SAFETY: these are functions of the C library that may be called in a handler. The first returns the
