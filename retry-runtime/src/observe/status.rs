@@ -24,6 +24,9 @@ pub(super) const WORDS: usize = 12;
 /// Number of lines about attempts and starts, and of blocks about failed calls, that are printed of each kind.
 const FEW: u64 = 5;
 
+/// Number of kinds that are told apart. Further ones of a function are one kind.
+const KINDS: usize = 200;
+
 /// Number of lines of standard error in a block.
 const TAIL: usize = 10;
 
@@ -131,7 +134,8 @@ impl Status {
             return String::new();
         };
         let word = word(&last.outcome);
-        self.line(event, &word, String::new(), || {
+        let cause = without_numbers(last.error.as_deref().unwrap_or_default());
+        self.line(event, &word, cause, || {
             let attempt = match last.outcome {
                 // The limit is another one than that of the retries.
                 AttemptOutcome::Crashed(_) => format!("attempt {}", last.number),
@@ -164,7 +168,10 @@ impl Status {
         if self.mode < StatusMode::Retry {
             return String::new();
         }
-        let key = (event.function, word.to_owned(), cause);
+        let mut key = (event.function, word.to_owned(), cause);
+        if self.lines.len() >= KINDS && !self.lines.contains_key(&key) {
+            key.2.clear();
+        }
         let count = self.lines.entry(key).or_default();
         *count += 1;
         match *count {
