@@ -468,8 +468,11 @@ fn nearest(unknown: &str) -> Option<&'static str> {
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
-    text.parse()
-        .map_err(|_| "must be a number that is not negative".to_owned())
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().map_err(|_| match is_number {
+        true => "is too large".to_owned(),
+        false => "must be a number that is not negative".to_owned(),
+    })
 }
 
 fn flag(text: &str) -> Result<bool, String> {

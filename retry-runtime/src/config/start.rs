@@ -37,8 +37,18 @@ pub(crate) fn begin(functions: impl FnOnce() -> Vec<(Annotation, &'static Functi
     );
     // This goes to standard output as the text of `--help` does: it is all that the user asks for.
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout
+    let written = stdout
         .write_all(list.as_bytes())
         .and_then(|()| stdout.flush());
-    std::process::exit(0);
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: the settings cannot be printed: {error}"
+            );
+            std::process::exit(1)
+        }
+        // A reader such as `head` has seen what it wanted.
+        _ => std::process::exit(0),
+    }
 }
