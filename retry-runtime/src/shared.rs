@@ -134,17 +134,16 @@ enum Value<T: ?Sized> {
     Unknown(OnceLock<View<T>>),
 }
 
-impl<T: ?Sized> Value<T> {
-    const UNKNOWN: Self = Self::Unknown(OnceLock::new());
-}
-
 impl<T: ?Sized> Clone for Value<T> {
     fn clone(&self) -> Self {
         let known = match self {
             Self::Known(view) => Some(view),
             Self::Unknown(cell) => cell.get(),
         };
-        known.map_or(Self::UNKNOWN, |view| Self::Known(view.clone()))
+        match known {
+            Some(view) => Self::Known(view.clone()),
+            None => Self::Unknown(OnceLock::new()),
+        }
     }
 }
 
@@ -300,7 +299,7 @@ impl<T: Shareable + ?Sized> Shared<T> {
     fn with(object: Arc<Object>) -> Self {
         Self {
             object,
-            value: Value::UNKNOWN,
+            value: Value::Unknown(OnceLock::new()),
             hold: T::hold,
         }
     }
