@@ -554,7 +554,7 @@ fn consume(ordered: bool, slow: u64, runtime: &Runtime) -> u64 {
     let mut seen = [false; INPUTS as usize];
     for result in map {
         let value = result.unwrap();
-        assert!(value.len() == LARGE && value.iter().all(|byte| *byte == value[0]));
+        assert!(value == vec![value[0]; LARGE]);
         assert!(!std::mem::replace(&mut seen[value[0] as usize], true));
         if slow >= INPUTS {
             std::thread::sleep(Duration::from_millis(4));

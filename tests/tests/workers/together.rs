@@ -191,7 +191,7 @@ fn only_the_input_of_a_batch_that_crashes_alone_fails() {
 async fn takes(mebibytes: usize) -> usize {
     let taken = vec![1_u8; mebibytes << 20];
     tokio::time::sleep(Duration::from_millis(100)).await;
-    taken.iter().filter(|byte| **byte == 1).count() >> 20
+    taken.len() >> 20
 }
 
 #[retry_runtime::test]
