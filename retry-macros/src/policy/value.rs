@@ -144,19 +144,23 @@ impl<'a> Given<'a> {
         names.into_iter().map(check).collect()
     }
 
-    /// Returns a string that is not empty.
+    /// Returns a string that is not empty and that a terminal shows as it is.
     pub(super) fn text(self, example: &str) -> syn::Result<LitStr> {
-        match literal(self.expression("a string", &format!("\"{example}\""))?) {
-            Some(Lit::Str(text)) if !text.value().is_empty() => Ok(text.clone()),
-            other => {
-                let key = self.key();
-                let what = match other {
-                    Some(_) => "a string that is not empty",
-                    None => "a literal string, not a constant or a macro",
-                };
-                Err(self.error(format!("`{key}` takes {what}: `{key} = \"{example}\"`")))
+        // The others are those that change the direction of a line.
+        let is_control = |letter: char| {
+            letter.is_control()
+                || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        let what = match literal(self.expression("a string", &format!("\"{example}\""))?) {
+            Some(Lit::Str(text)) if text.value().contains(is_control) => {
+                "a string without control characters"
             }
-        }
+            Some(Lit::Str(text)) if !text.value().is_empty() => return Ok(text.clone()),
+            Some(_) => "a string that is not empty",
+            None => "a literal string, not a constant or a macro",
+        };
+        let key = self.key();
+        Err(self.error(format!("`{key}` takes {what}: `{key} = \"{example}\"`")))
     }
 
     /// Checks a constant of one of the runtime's own types.
