@@ -151,7 +151,8 @@ impl Run {
     /// Waits until the results are on disk. Returns why some of them are not, unless another map has been told.
     pub(crate) fn close(mut self) -> Option<String> {
         self.snapshot = None;
-        self.store.queue().take_failure()
+        let failure = self.store.queue().take_failure();
+        failure.or_else(|| self.store.removal())
     }
 
     /// Returns the number of kept results, as far as it is known when a map begins or when its last input,

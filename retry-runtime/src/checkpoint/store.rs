@@ -114,6 +114,16 @@ impl Handle {
         &self.store().queue
     }
 
+    /// Returns that the file does not exist any more, if that is so: results are stored where nothing finds them.
+    pub(super) fn removal(&self) -> Option<String> {
+        let Store { path, name, .. } = self.store();
+        let text = || {
+            let name = name.display();
+            format!("the checkpoint {name} was removed while it was in use: its results are lost")
+        };
+        (!path.exists()).then(text)
+    }
+
     /// Returns why results can no longer be stored, if they cannot.
     pub(super) fn failure(&self) -> Option<Arc<str>> {
         self.queue().lock().failure.clone()
@@ -338,7 +348,7 @@ fn damaged(name: &Path) -> String {
     format!("the checkpoint {name} is damaged; delete it or name another file")
 }
 
-/// Reads from a database. The library panics on some kinds of damage.
+/// Uses a database. The library panics on some kinds of damage.
 fn sound<R>(name: &Path, read: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(damaged(name)))
 }
@@ -547,10 +557,7 @@ impl Writer {
         match catch_unwind(write) {
             Ok(written) => written.err().map(|error| unwritable(&self.name, &error)),
             // Threads that wait for the writer must not wait for ever.
-            Err(_) => Some(format!(
-                "the thread that stores results in the checkpoint {} has panicked",
-                self.name.display()
-            )),
+            Err(_) => Some(damaged(&self.name)),
         }
     }
 }

@@ -141,6 +141,31 @@ fn a_second_program_is_told_that_the_file_is_in_use() {
 }
 
 #[test]
+fn a_file_that_is_removed_in_use_is_told() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = directory.path().join("ledger");
+        fs::write(&ledger, "").unwrap();
+        let process = program("cubes", directory.path(), 2_000)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("the program runs", LIMIT, || {
+            fs::metadata(&ledger).unwrap().len() > 0
+        });
+        fs::remove_file(directory.path().join("run.db")).unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(output.stdout, b"2000 right\n");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("run.db was removed while it was in use"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
 fn a_program_prints_how_many_results_are_kept() {
     fixture_outside(LIMIT, || {
         let directory = tempfile::tempdir().unwrap();
