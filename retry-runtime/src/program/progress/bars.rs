@@ -149,12 +149,16 @@ impl Function {
         }
         let bar = &self.meter.bar;
         let counts = text::counts(sample, Some(bar), true);
-        if !has_room(width, short_name(sample.name), &counts) {
+        let name = short_name(sample.name);
+        if !has_room(width, name, &counts) {
             self.too_narrow = self.too_narrow.max(width);
         }
         // Both may change at any time.
         let has_bar = sample.total.is_some() && width > self.too_narrow;
-        bar.set_style(style(width, has_bar));
+        bar.set_style(match has_room_for_time(width, name, &counts) {
+            true => style(width, has_bar),
+            false => template("{prefix} {wide_msg}"),
+        });
         bar.set_message(counts);
         let details = text::details(sample, running);
         if details.is_empty() {
@@ -193,11 +197,20 @@ fn columns(width: usize) -> usize {
     width.saturating_sub(BESIDE).clamp(NARROWEST, WIDEST)
 }
 
+/// The width of the time, and of the spaces around it and around a bar.
+const TIME_AND_SPACES: usize = " [00:00:00]  ".len();
+
 /// Returns whether a line of this width has room for a bar as well as for the name and the counts of a function.
 fn has_room(width: usize, name: &str, counts: &str) -> bool {
-    const TIME_AND_SPACES: usize = " [00:00:00]  ".len();
     let texts = measure_text_width(name) + measure_text_width(counts);
     texts + TIME_AND_SPACES + columns(width) <= width
+}
+
+/// Returns whether a line of this width has room for the time as well as for the first of the counts. A number that is
+/// cut off would be another one.
+fn has_room_for_time(width: usize, name: &str, counts: &str) -> bool {
+    let first = counts.split("  ").next().unwrap_or_default();
+    measure_text_width(name) + TIME_AND_SPACES + measure_text_width(first) <= width
 }
 
 /// Returns the layout of a line of this width.
@@ -319,6 +332,9 @@ mod tests {
         // `resize [00:00:01] ######## 4/9`
         assert!(has_room(30, "resize", "\x1b[31m4/9\x1b[0m"));
         assert!(!has_room(29, "resize", "4/9"));
+        // `slow [00:00:02]  9/24`
+        assert!(has_room_for_time(21, "slow", "9/24  8 running"));
+        assert!(!has_room_for_time(20, "slow", "9/24  8 running"));
     }
 
     #[test]
