@@ -12,12 +12,14 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use rustix::process::{PidfdFlags, Signal};
 
 use crate::sys::{self, PerProcess};
@@ -36,6 +38,9 @@ const LOADING: Duration = Duration::from_millis(50);
 
 /// The time for which a worker looks for its descendants before it ends itself.
 const LAST_LOOK: Duration = Duration::from_millis(200);
+
+/// The time for which a worker waits for another one that sweeps up, which may have been stopped.
+const TURN: Duration = Duration::from_secs(2);
 
 /// The mark of one worker's descendants. It is unique on the machine: it consists of the parent's pid, the
 /// time of the parent's first worker, and the worker's number.
@@ -158,8 +163,9 @@ enum Known {
 impl Look {
     /// Examines one process.
     fn at(&mut self, pid: u32, which: &impl Fn(&str) -> Option<usize>) -> Known {
-        let environment = match environment(pid) {
-            Ok(environment) => environment,
+        let variables = match environment(pid) {
+            Ok(Some(variables)) => variables,
+            Ok(None) => return Known::NotYet,
             Err(error) => {
                 // Any other error means that the process has ended.
                 if error.kind() == io::ErrorKind::PermissionDenied {
@@ -168,32 +174,36 @@ impl Look {
                 return Known::Yes;
             }
         };
-        if environment.is_empty() && is_loading(pid) {
-            return Known::NotYet;
-        }
-        if let Some(of) = token_in(&environment, which)
+        if let Some(of) = token_in(&variables, which)
             && let Some(held) = Found::hold(pid, of)
         {
             // Check again now that the process is pinned: its pid may have been reused before. A process that
             // has begun to load another program meanwhile is checked again once that is done.
-            match environment_of_held(&held) {
-                Some(environment) if token_in(&environment, which) == Some(of) => {
+            match environment(pid) {
+                _ if held.has_ended() => {}
+                Ok(Some(variables)) if token_in(&variables, which) == Some(of) => {
                     self.found.push(held);
                 }
-                Some(environment) if environment.is_empty() => return Known::NotYet,
-                _ => {}
+                Ok(None) => return Known::NotYet,
+                Ok(Some(_)) | Err(_) => {}
             }
         }
         Known::Yes
     }
 }
 
-fn environment(pid: u32) -> io::Result<Vec<u8>> {
-    fs::read(format!("/proc/{pid}/environ"))
-}
-
-fn environment_of_held(held: &Found) -> Option<Vec<u8>> {
-    environment(held.pid).ok().filter(|_| !held.has_ended())
+/// Returns the environment of a process, or `None` while the process loads a program.
+fn environment(pid: u32) -> io::Result<Option<Vec<u8>>> {
+    let read = || fs::read(format!("/proc/{pid}/environ"));
+    let variables = read()?;
+    if !variables.is_empty() {
+        return Ok(Some(variables));
+    }
+    if is_loading(pid) {
+        return Ok(None);
+    }
+    // Read it again: the process may have finished loading since the first read.
+    read().map(Some)
 }
 
 /// Returns whether a process without an environment is loading a program: it has a program, unlike a kernel
@@ -276,9 +286,15 @@ pub(crate) fn outside_of_group(leader: u32) -> Vec<Found> {
 /// Returns the number of a process's group, given the name that `/proc` has for the process. It is 0 if the
 /// group does not exist in this pid namespace.
 pub(crate) fn group(pid: impl fmt::Display) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat_field(format!("/proc/{pid}/stat"), 5)
+}
+
+/// Returns a field of a `stat` file, by its number in `proc_pid_stat(5)`. It has to come after the name, which is
+/// the second one and may contain anything.
+fn stat_field(path: impl AsRef<Path>, number: usize) -> Option<u32> {
+    let stat = fs::read_to_string(path).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(2)?.parse().ok()
+    fields.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 /// This worker's own token, and its parent's pid.
@@ -306,8 +322,10 @@ pub(crate) fn kill_own() {
     };
     // A script that has started this process may lead the group.
     let own_group = group("self");
-    let parent_lives = !is_gone(*parent);
+    let parent_lives = !is_gone(*parent) && !is_exiting(*parent);
     let program = token.program();
+    // Two workers that do so at the same time could kill each other before either has finished.
+    let _turn = (!parent_lives).then(|| take_turn(program));
     let is_wanted = |other: &str| {
         let wanted = *other == *token.0 || (!parent_lives && other.starts_with(program));
         wanted.then_some(0)
@@ -319,6 +337,21 @@ pub(crate) fn kill_own() {
         found.retain(|one| group(one.pid) != own_group);
         found
     });
+}
+
+/// Waits while another worker of the same parent kills the descendants of all of them, this worker included. The turn
+/// lasts until the returned descriptor is closed.
+fn take_turn(program: &str) -> Option<OwnedFd> {
+    // The kernel gives an abstract name to one socket at a time, and takes it back when the process ends.
+    let name = format!("retry-sweep {program}");
+    let name = SocketAddrUnix::new_abstract_name(name.as_bytes()).ok()?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok()?;
+    let until = Instant::now() + TURN;
+    while bind(&socket, &name) == Err(Errno::ADDRINUSE) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Some(socket)
 }
 
 /// Returns whether a process has ended, given its descriptor, even if it has not been waited for yet.
@@ -346,6 +379,21 @@ pub(crate) fn is_gone(parent: u32) -> bool {
     }
 }
 
+/// Returns whether all threads of a process are exiting. The kernel closes the descriptors of a process, so that its
+/// connections hang up, before the process has ended.
+fn is_exiting(pid: u32) -> bool {
+    // From linux/sched.h.
+    const PF_EXITING: u32 = 0x4;
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.flatten().all(|thread| {
+        // A thread without the file has ended.
+        let flags = stat_field(thread.path().join("stat"), 9);
+        flags.is_none_or(|flags| flags & PF_EXITING != 0)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -360,12 +408,13 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        assert!(!is_gone(process.id()));
+        assert!(!is_gone(process.id()) && !is_exiting(process.id()));
         process.kill().unwrap();
-        // The stream ends while the process is ending, a moment before the process can be waited for.
+        // The stream ends while the process is exiting, a moment before the process can be waited for.
         let stdout = process.stdout.as_mut().unwrap();
         stdout.read_to_end(&mut Vec::new()).unwrap();
         let pid = process.id();
+        assert!(is_exiting(pid));
         while !is_gone(pid) {
             std::thread::yield_now();
         }
