@@ -126,6 +126,14 @@ impl Session {
     }
 }
 
+/// Runs programs at terminals of their own, at the same time.
+fn sessions<const N: usize>(programs: [Command; N]) -> [Session; N] {
+    std::thread::scope(|scope| {
+        let run = |program| scope.spawn(|| Session::of(program));
+        programs.map(run).map(|thread| thread.join().unwrap())
+    })
+}
+
 /// Returns an empty terminal.
 fn screen() -> vt100::Parser {
     let [rows, columns] = [ROWS, COLUMNS].map(|size| NonZero::new(size).unwrap());
@@ -164,7 +172,7 @@ fn output_of_the_program_is_not_mixed_with_the_display() {
     fixture_outside(LIMIT, || {
         let got = |milliseconds| format!("main got Ok({milliseconds})");
         let done = || "main is done".to_owned();
-        for (how, expected) in [
+        let expected = [
             ("map", vec![got(3000), got(700), got(0), done()]),
             ("calls", vec![got(3000), got(700), done()]),
             ("get", vec!["main waits".to_owned(), done()]),
@@ -177,8 +185,9 @@ fn output_of_the_program_is_not_mixed_with_the_display() {
                 "half a line",
                 vec!["the sum is 3700, as expected".to_owned(), done()],
             ),
-        ] {
-            let session = Session::of(counting(how));
+        ];
+        let sessions = sessions(expected.each_ref().map(|(how, _)| counting(how)));
+        for ((how, expected), session) in expected.into_iter().zip(sessions) {
             assert!(
                 session.showed(&["naps [", "0/"]),
                 "{how}: {:?}",
@@ -206,17 +215,15 @@ fn the_display_is_there_again_after_each_result_and_each_line() {
 #[test]
 fn what_the_workers_wait_for_is_shown() {
     fixture_outside(LIMIT, || {
-        let session = Session::of(counting("slow inputs"));
-        session.assert_showed(&["waiting for the iterator of inputs"]);
-        let session = Session::of(counting("in order"));
-        session.assert_showed(&[
+        let ways = ["slow inputs", "in order", "retries", "slow start"];
+        let [inputs, order, retries, start] = sessions(ways.map(counting));
+        inputs.assert_showed(&["waiting for the iterator of inputs"]);
+        order.assert_showed(&[
             "waiting for [0], the next result in order; running [0] ",
             "s",
         ]);
-        let session = Session::of(counting("retries"));
-        session.assert_showed(&["waiting for a retry in ", "s"]);
-        let session = Session::of(counting("slow start"));
-        session.assert_showed(&["workers are starting"]);
+        retries.assert_showed(&["waiting for a retry in ", "s"]);
+        start.assert_showed(&["workers are starting"]);
     });
 }
 
@@ -261,9 +268,8 @@ fn other_threads_print_while_the_display_is_suspended_or_hidden() {
 #[test]
 fn closures_that_suspend_the_display_may_take_their_time() {
     fixture_outside(LIMIT, || {
-        for how in ["closures", "closures below an adopted display"] {
-            let session = Session::of(counting(how));
-            let text = &session.text;
+        let ways = ["closures", "closures below an adopted display"];
+        for Session { text, .. } in sessions(ways.map(counting)) {
             // Nothing is drawn between the lines of the closure.
             let inside = "inside\r\nnaps_and_prints[0]: printing\r\ncalled [100]\r\nasks\r\n";
             assert!(text.contains(inside), "{text:?}");
@@ -331,16 +337,13 @@ fn the_bars_of_a_program_take_the_progress_in() {
 #[test]
 fn the_total_is_that_of_the_map_and_of_no_map_before_it() {
     fixture_outside(LIMIT, || {
-        let session = Session::of(counting("large map"));
-        session.assert_showed(&["naps [", " 0/6,000  1 running"]);
-
-        let session = Session::of(counting("unknown size"));
-        session.assert_showed(&["naps [", "] 0/?  1 running"]);
-
-        let session = Session::of(counting("two maps"));
-        session.assert_showed(&["naps [", " 0/5  1 running"]);
-        session.assert_showed(&["naps [", " 0/3  1 running"]);
-        assert!(!session.text.contains("/8"), "{:?}", session.text);
+        let ways = ["large map", "unknown size", "two maps"];
+        let [large, unknown, two] = sessions(ways.map(counting));
+        large.assert_showed(&["naps [", " 0/6,000  1 running"]);
+        unknown.assert_showed(&["naps [", "] 0/?  1 running"]);
+        two.assert_showed(&["naps [", " 0/5  1 running"]);
+        two.assert_showed(&["naps [", " 0/3  1 running"]);
+        assert!(!two.text.contains("/8"), "{:?}", two.text);
     });
 }
 
@@ -391,15 +394,16 @@ fn no_display_in_short_runs_on_simple_terminals_or_if_unwanted() {
             command.env(variable, value);
             command
         };
-        for command in [
-            program(50),
+        // By itself, so that it is short.
+        let [short] = sessions([program(50)]);
+        let others = sessions([
             with("TERM", "dumb"),
             with("NO_COLOR", "1"),
             with("CI", "true"),
             with("RETRY_PROGRESS", "lines"),
             with("RETRY_PROGRESS", "none"),
-        ] {
-            let text = Session::of(command).text;
+        ]);
+        for Session { text, .. } in others.into_iter().chain([short]) {
             assert_eq!(text.matches("slept for").count(), 3);
             assert!(!text.contains('\x1b') && !text.contains("/3"), "{text:?}");
         }
