@@ -31,13 +31,15 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// Makes a command build in the target directory and with the profile of this workspace, so that common
-/// dependencies are not rebuilt.
+/// Makes a command build in a directory that all runs share, so that dependencies are not rebuilt. It is not the target
+/// directory of this workspace, since cargo locks that one, and other tests would wait to build their examples.
 fn shares_the_builds(command: &mut Command) -> &mut Command {
-    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     command
-        .env("CARGO_TARGET_DIR", temporary.parent().unwrap())
-        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
+        .env(
+            "CARGO_TARGET_DIR",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/outside"),
+        )
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_INCREMENTAL", "0")
         .env_remove("RUSTFLAGS")
 }
