@@ -2,6 +2,7 @@
 //! fixture, and the documents.
 
 mod configuration;
+mod crates;
 mod dependencies;
 mod entry;
 mod event_log;
@@ -10,7 +11,6 @@ mod faults_table;
 mod harness;
 mod hosts;
 mod imports;
-mod outside;
 mod progress;
 mod report;
 mod resuming;

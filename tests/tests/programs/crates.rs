@@ -9,6 +9,12 @@ use retry_tests::{fixture_outside, root};
 /// Includes building crates.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// The package of the README.
+const NUMBERS: &str = "numbers";
+
+/// The package whose panics abort.
+const ABORTS: &str = "aborting";
+
 /// Returns the first program in the README.
 fn readme_program() -> String {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
@@ -31,14 +37,12 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// Makes a command build in a directory that all runs share, so that dependencies are not rebuilt. It is not the target
-/// directory of this workspace, since cargo locks that one, and other tests would wait to build their examples.
-fn shares_the_builds(command: &mut Command) -> &mut Command {
+/// Makes a command build in a directory that all runs share, so that the dependencies of a package are not rebuilt.
+/// Cargo locks such a directory: with that of this workspace, other tests would wait to build their examples.
+fn shares_the_builds<'a>(command: &'a mut Command, package: &str) -> &'a mut Command {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
     command
-        .env(
-            "CARGO_TARGET_DIR",
-            concat!(env!("CARGO_TARGET_TMPDIR"), "/outside"),
-        )
+        .env("CARGO_TARGET_DIR", directory)
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_INCREMENTAL", "0")
         .env_remove("RUSTFLAGS")
@@ -46,7 +50,7 @@ fn shares_the_builds(command: &mut Command) -> &mut Command {
 
 /// Removes the build artefacts of a package whose directory changes from run to run.
 fn remove_builds(directory: &Path, package: &str) {
-    let status = shares_the_builds(&mut Command::new(env!("CARGO")))
+    let status = shares_the_builds(&mut Command::new(env!("CARGO")), package)
         .args(["clean", "--quiet", "--offline", "--package", package])
         .current_dir(directory)
         .status()
@@ -65,7 +69,7 @@ fn shell(home: &Path, commands: &str) -> (String, bool) {
         || Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"),
         PathBuf::from,
     );
-    let output = shares_the_builds(&mut Command::new("sh"))
+    let output = shares_the_builds(&mut Command::new("sh"), NUMBERS)
         .args(["-e", "-c", &format!("exec 2>&1\n{commands}")])
         .current_dir(root())
         .env("HOME", home)
@@ -173,7 +177,7 @@ fn the_pages_program_and_tests_work_in_a_new_crate() {
         let (text, succeeded) = in_package("CARGO_TERM_QUIET=false cargo test");
         assert!(succeeded, "{text}");
         assert_eq!(text.matches(" ... ok\n").count(), expected, "{text}");
-        remove_builds(&package, "numbers");
+        remove_builds(&package, NUMBERS);
     });
 }
 
@@ -277,7 +281,7 @@ fn a_panic_is_the_same_where_panics_abort() {
         let file = |name: &str| directory.path().join(name);
         // Disable the features: they are irrelevant here and would have to be built for this crate.
         let manifest = format!(
-            "[package]\nname = \"aborting\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n\
+            "[package]\nname = \"{ABORTS}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n\
              [dependencies]\nretry-runtime = {{ path = {:?}, default-features = false }}\n\n\
              [profile.dev]\npanic = \"abort\"\n\n[workspace]\n",
             root().join("retry-runtime")
@@ -286,7 +290,7 @@ fn a_panic_is_the_same_where_panics_abort() {
         std::fs::copy(root().join("Cargo.lock"), file("Cargo.lock")).unwrap();
         std::fs::create_dir(file("src")).unwrap();
         std::fs::write(file("src/main.rs"), ABORTING).unwrap();
-        let output = shares_the_builds(&mut Command::new(env!("CARGO")))
+        let output = shares_the_builds(&mut Command::new(env!("CARGO")), ABORTS)
             .args(["run", "--quiet", "--offline"])
             .current_dir(directory.path())
             .output()
@@ -315,6 +319,6 @@ fn a_panic_is_the_same_where_panics_abort() {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        remove_builds(directory.path(), "aborting");
+        remove_builds(directory.path(), ABORTS);
     });
 }
